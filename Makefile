@@ -1,0 +1,42 @@
+# The only door to the project: `make help`.
+BIN := $(CURDIR)/.bin
+export PATH := $(BIN):$(PATH)
+export GOTOOLCHAIN := local
+
+BUF_VERSION := v1.75.0
+PROTOC_GEN_GO_VERSION := v1.36.12
+PROTOC_GEN_GO_GRPC_VERSION := v1.6.2
+GOLANGCI_VERSION := v2.15.0
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## Build .bin/batchyard
+	CGO_ENABLED=0 go build -trimpath -o $(BIN)/batchyard ./cmd/batchyard
+
+# One stamp a tool and version, so that a new version is installed and an old one is not looked for again.
+$(BIN)/.buf-$(BUF_VERSION):
+	GOBIN=$(BIN) go install github.com/bufbuild/buf/cmd/buf@$(BUF_VERSION) && touch $@
+$(BIN)/.protoc-gen-go-$(PROTOC_GEN_GO_VERSION):
+	GOBIN=$(BIN) go install google.golang.org/protobuf/cmd/protoc-gen-go@$(PROTOC_GEN_GO_VERSION) && touch $@
+$(BIN)/.protoc-gen-go-grpc-$(PROTOC_GEN_GO_GRPC_VERSION):
+	GOBIN=$(BIN) go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@$(PROTOC_GEN_GO_GRPC_VERSION) && touch $@
+$(BIN)/.golangci-lint-$(GOLANGCI_VERSION):
+	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION) && touch $@
+
+GENERATORS := $(BIN)/.buf-$(BUF_VERSION) $(BIN)/.protoc-gen-go-$(PROTOC_GEN_GO_VERSION) $(BIN)/.protoc-gen-go-grpc-$(PROTOC_GEN_GO_GRPC_VERSION)
+
+.PHONY: generate
+generate: $(GENERATORS) ## Regenerate what is generated
+	buf generate
+
+.PHONY: check-generate
+check-generate: generate ## Fail if generated files are stale
+	@git diff --exit-code --stat -- proto docs || { echo "generated files are stale: run make generate and commit"; exit 1; }
+
+.PHONY: lint
+lint: $(GENERATORS) $(BIN)/.golangci-lint-$(GOLANGCI_VERSION) ## Lint Go and proto
+	buf lint
+	golangci-lint run ./...
