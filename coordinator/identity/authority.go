@@ -15,7 +15,7 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/batchyard/batchyard/coordinator/identity/trust"
+	"github.com/batchyard/batchyard/internal/trust"
 	"github.com/batchyard/batchyard/internal/batcherr"
 )
 

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/batchyard/batchyard/coordinator/identity/trust"
+	"github.com/batchyard/batchyard/internal/trust"
 	"github.com/batchyard/batchyard/internal/batcherr"
 )
 

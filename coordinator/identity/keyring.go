@@ -21,7 +21,7 @@ import (
 
 	"golang.org/x/crypto/chacha20poly1305"
 
-	"github.com/batchyard/batchyard/coordinator/identity/trust"
+	"github.com/batchyard/batchyard/internal/trust"
 )
 
 const (

@@ -17,7 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/batchyard/batchyard/coordinator/identity/trust"
+	"github.com/batchyard/batchyard/internal/trust"
 )
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)

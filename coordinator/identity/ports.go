@@ -5,7 +5,7 @@ import (
 	"crypto/x509"
 	"time"
 
-	"github.com/batchyard/batchyard/coordinator/identity/trust"
+	"github.com/batchyard/batchyard/internal/trust"
 )
 
 // WebTLS is for the HTTPS port (REST, dashboard): no client certificates, HTTP/2 offered.

@@ -2613,11 +2613,9 @@ func (x *NodePlan) GetTasks() []*PlannedTask {
 }
 
 type PlannedTask struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Job   uint64                 `protobuf:"varint,1,opt,name=job,proto3" json:"job,omitempty"`
-	Task  uint64                 `protobuf:"varint,2,opt,name=task,proto3" json:"task,omitempty"`
-	// The version of the task that the plan saw.
-	Version       uint32 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           uint64                 `protobuf:"varint,1,opt,name=job,proto3" json:"job,omitempty"`
+	Task          uint64                 `protobuf:"varint,2,opt,name=task,proto3" json:"task,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2662,13 +2660,6 @@ func (x *PlannedTask) GetJob() uint64 {
 func (x *PlannedTask) GetTask() uint64 {
 	if x != nil {
 		return x.Task
-	}
-	return 0
-}
-
-func (x *PlannedTask) GetVersion() uint32 {
-	if x != nil {
-		return x.Version
 	}
 	return 0
 }
@@ -3105,11 +3096,10 @@ const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\bNodePlan\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\x04R\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\rR\vincarnation\x127\n" +
-	"\x05tasks\x18\x03 \x03(\v2!.batchyard.raftlog.v1.PlannedTaskR\x05tasks\"M\n" +
+	"\x05tasks\x18\x03 \x03(\v2!.batchyard.raftlog.v1.PlannedTaskR\x05tasks\"3\n" +
 	"\vPlannedTask\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\x04R\x03job\x12\x12\n" +
-	"\x04task\x18\x02 \x01(\x04R\x04task\x12\x18\n" +
-	"\aversion\x18\x03 \x01(\rR\aversion\"\x83\x01\n" +
+	"\x04task\x18\x02 \x01(\x04R\x04task\"\x83\x01\n" +
 	"\x0eReportAttempts\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\x04R\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\rR\vincarnation\x12;\n" +

@@ -163,7 +163,7 @@ type PoolRecord struct {
 	Account string                 `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
 	// Never reused.
 	Uid uint64 `protobuf:"varint,3,opt,name=uid,proto3" json:"uid,omitempty"`
-	// Node ids that leave because of the resize in progress, or of a removal.
+	// When the resize in progress gives up.
 	ResizeDeadline int64                     `protobuf:"varint,4,opt,name=resize_deadline,json=resizeDeadline,proto3" json:"resize_deadline,omitempty"`
 	Deallocation   v1.NodeDeallocationOption `protobuf:"varint,5,opt,name=deallocation,proto3,enum=batchyard.api.v1.NodeDeallocationOption" json:"deallocation,omitempty"`
 	unknownFields  protoimpl.UnknownFields
@@ -486,8 +486,9 @@ type JobCounts struct {
 	CompletedSlots int64                  `protobuf:"varint,8,opt,name=completed_slots,json=completedSlots,proto3" json:"completed_slots,omitempty"`
 	SucceededSlots int64                  `protobuf:"varint,9,opt,name=succeeded_slots,json=succeededSlots,proto3" json:"succeeded_slots,omitempty"`
 	FailedSlots    int64                  `protobuf:"varint,10,opt,name=failed_slots,json=failedSlots,proto3" json:"failed_slots,omitempty"`
-	// Attempts that nodes hold, also those that are being stopped.
-	Held          int64 `protobuf:"varint,11,opt,name=held,proto3" json:"held,omitempty"`
+	// Tasks that wait for dependencies, and those of them that never can run because one has failed.
+	Waiting       int64 `protobuf:"varint,11,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	Blocked       int64 `protobuf:"varint,12,opt,name=blocked,proto3" json:"blocked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -592,9 +593,16 @@ func (x *JobCounts) GetFailedSlots() int64 {
 	return 0
 }
 
-func (x *JobCounts) GetHeld() int64 {
+func (x *JobCounts) GetWaiting() int64 {
 	if x != nil {
-		return x.Held
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *JobCounts) GetBlocked() int64 {
+	if x != nil {
+		return x.Blocked
 	}
 	return 0
 }
@@ -605,13 +613,10 @@ type TaskEntry struct {
 	Id          string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	DisplayName string                 `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	// Empty: the spec's.
-	CommandLine  string               `protobuf:"bytes,3,opt,name=command_line,json=commandLine,proto3" json:"command_line,omitempty"`
-	Spec         uint32               `protobuf:"varint,4,opt,name=spec,proto3" json:"spec,omitempty"`
-	CreationTime int64                `protobuf:"varint,5,opt,name=creation_time,json=creationTime,proto3" json:"creation_time,omitempty"`
-	DependsOn    *v1.TaskDependencies `protobuf:"bytes,6,opt,name=depends_on,json=dependsOn,proto3" json:"depends_on,omitempty"`
-	// Constraints that replaced the spec's (UpdateTask).
-	Constraints   *v1.TaskConstraints `protobuf:"bytes,7,opt,name=constraints,proto3" json:"constraints,omitempty"`
-	LastModified  int64               `protobuf:"varint,8,opt,name=last_modified,json=lastModified,proto3" json:"last_modified,omitempty"`
+	CommandLine   string               `protobuf:"bytes,3,opt,name=command_line,json=commandLine,proto3" json:"command_line,omitempty"`
+	Spec          uint32               `protobuf:"varint,4,opt,name=spec,proto3" json:"spec,omitempty"`
+	CreationTime  int64                `protobuf:"varint,5,opt,name=creation_time,json=creationTime,proto3" json:"creation_time,omitempty"`
+	DependsOn     *v1.TaskDependencies `protobuf:"bytes,6,opt,name=depends_on,json=dependsOn,proto3" json:"depends_on,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -688,20 +693,6 @@ func (x *TaskEntry) GetDependsOn() *v1.TaskDependencies {
 	return nil
 }
 
-func (x *TaskEntry) GetConstraints() *v1.TaskConstraints {
-	if x != nil {
-		return x.Constraints
-	}
-	return nil
-}
-
-func (x *TaskEntry) GetLastModified() int64 {
-	if x != nil {
-		return x.LastModified
-	}
-	return 0
-}
-
 // TaskExecution is the small changing part of a task.
 type TaskExecution struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -729,8 +720,14 @@ type TaskExecution struct {
 	// Nanoseconds, of the last attempt.
 	UserCpu   int64 `protobuf:"varint,18,opt,name=user_cpu,json=userCpu,proto3" json:"user_cpu,omitempty"`
 	KernelCpu int64 `protobuf:"varint,19,opt,name=kernel_cpu,json=kernelCpu,proto3" json:"kernel_cpu,omitempty"`
-	// Version of the task for plans: grows with every change of phase.
-	Version       uint32 `protobuf:"varint,20,opt,name=version,proto3" json:"version,omitempty"`
+	// Its exit condition lets dependents run.
+	Satisfied bool `protobuf:"varint,20,opt,name=satisfied,proto3" json:"satisfied,omitempty"`
+	// A dependency has failed in a way that blocks this task.
+	Blocked bool `protobuf:"varint,21,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	// Constraints that replaced the spec's (UpdateTask).
+	Constraints *v1.TaskConstraints `protobuf:"bytes,22,opt,name=constraints,proto3" json:"constraints,omitempty"`
+	// Of the task's changes by users; 0: since it was added.
+	LastModified  int64 `protobuf:"varint,23,opt,name=last_modified,json=lastModified,proto3" json:"last_modified,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -898,9 +895,30 @@ func (x *TaskExecution) GetKernelCpu() int64 {
 	return 0
 }
 
-func (x *TaskExecution) GetVersion() uint32 {
+func (x *TaskExecution) GetSatisfied() bool {
 	if x != nil {
-		return x.Version
+		return x.Satisfied
+	}
+	return false
+}
+
+func (x *TaskExecution) GetBlocked() bool {
+	if x != nil {
+		return x.Blocked
+	}
+	return false
+}
+
+func (x *TaskExecution) GetConstraints() *v1.TaskConstraints {
+	if x != nil {
+		return x.Constraints
+	}
+	return nil
+}
+
+func (x *TaskExecution) GetLastModified() int64 {
+	if x != nil {
+		return x.LastModified
 	}
 	return 0
 }
@@ -911,9 +929,7 @@ type NodeTask struct {
 	Attempt uint32                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	Slots   int32                  `protobuf:"varint,2,opt,name=slots,proto3" json:"slots,omitempty"`
 	// To be stopped; the node still holds it.
-	Stopping bool `protobuf:"varint,3,opt,name=stopping,proto3" json:"stopping,omitempty"`
-	// The task or the job was deleted meanwhile.
-	Orphan        bool `protobuf:"varint,4,opt,name=orphan,proto3" json:"orphan,omitempty"`
+	Stopping      bool `protobuf:"varint,3,opt,name=stopping,proto3" json:"stopping,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -969,11 +985,57 @@ func (x *NodeTask) GetStopping() bool {
 	return false
 }
 
-func (x *NodeTask) GetOrphan() bool {
+// NodeTotals count over a node's life.
+type NodeTotals struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	TasksRun       int64                  `protobuf:"varint,1,opt,name=tasks_run,json=tasksRun,proto3" json:"tasks_run,omitempty"`
+	TasksSucceeded int64                  `protobuf:"varint,2,opt,name=tasks_succeeded,json=tasksSucceeded,proto3" json:"tasks_succeeded,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *NodeTotals) Reset() {
+	*x = NodeTotals{}
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeTotals) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeTotals) ProtoMessage() {}
+
+func (x *NodeTotals) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[8]
 	if x != nil {
-		return x.Orphan
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
 	}
-	return false
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeTotals.ProtoReflect.Descriptor instead.
+func (*NodeTotals) Descriptor() ([]byte, []int) {
+	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *NodeTotals) GetTasksRun() int64 {
+	if x != nil {
+		return x.TasksRun
+	}
+	return 0
+}
+
+func (x *NodeTotals) GetTasksSucceeded() int64 {
+	if x != nil {
+		return x.TasksSucceeded
+	}
+	return 0
 }
 
 type ApplicationRecord struct {
@@ -986,7 +1048,7 @@ type ApplicationRecord struct {
 
 func (x *ApplicationRecord) Reset() {
 	*x = ApplicationRecord{}
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[8]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -998,7 +1060,7 @@ func (x *ApplicationRecord) String() string {
 func (*ApplicationRecord) ProtoMessage() {}
 
 func (x *ApplicationRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[8]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1011,7 +1073,7 @@ func (x *ApplicationRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplicationRecord.ProtoReflect.Descriptor instead.
 func (*ApplicationRecord) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{8}
+	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ApplicationRecord) GetApplication() *v1.ApplicationDetail {
@@ -1044,7 +1106,7 @@ type JoinTokenRecord struct {
 
 func (x *JoinTokenRecord) Reset() {
 	*x = JoinTokenRecord{}
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[9]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1056,7 +1118,7 @@ func (x *JoinTokenRecord) String() string {
 func (*JoinTokenRecord) ProtoMessage() {}
 
 func (x *JoinTokenRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[9]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1069,7 +1131,7 @@ func (x *JoinTokenRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinTokenRecord.ProtoReflect.Descriptor instead.
 func (*JoinTokenRecord) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{9}
+	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *JoinTokenRecord) GetId() string {
@@ -1137,7 +1199,7 @@ type MemberRecord struct {
 
 func (x *MemberRecord) Reset() {
 	*x = MemberRecord{}
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[10]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1149,7 +1211,7 @@ func (x *MemberRecord) String() string {
 func (*MemberRecord) ProtoMessage() {}
 
 func (x *MemberRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[10]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1162,7 +1224,7 @@ func (x *MemberRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberRecord.ProtoReflect.Descriptor instead.
 func (*MemberRecord) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{10}
+	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *MemberRecord) GetMember() *v1.Member {
@@ -1212,7 +1274,7 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\tnext_task\x18\x04 \x01(\x04R\bnextTask\x12\x1b\n" +
 	"\tnext_spec\x18\x05 \x01(\rR\bnextSpec\x12I\n" +
 	"\x0edisable_option\x18\x06 \x01(\x0e2\".batchyard.api.v1.DisableJobOptionR\rdisableOption\x12%\n" +
-	"\x0epending_reason\x18\a \x01(\tR\rpendingReason\"\xe2\x02\n" +
+	"\x0epending_reason\x18\a \x01(\tR\rpendingReason\"\x82\x03\n" +
 	"\tJobCounts\x12\x16\n" +
 	"\x06active\x18\x01 \x01(\x03R\x06active\x12\x18\n" +
 	"\arunning\x18\x02 \x01(\x03R\arunning\x12\x1c\n" +
@@ -1224,8 +1286,9 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\x0fcompleted_slots\x18\b \x01(\x03R\x0ecompletedSlots\x12'\n" +
 	"\x0fsucceeded_slots\x18\t \x01(\x03R\x0esucceededSlots\x12!\n" +
 	"\ffailed_slots\x18\n" +
-	" \x01(\x03R\vfailedSlots\x12\x12\n" +
-	"\x04held\x18\v \x01(\x03R\x04held\"\xc7\x02\n" +
+	" \x01(\x03R\vfailedSlots\x12\x18\n" +
+	"\awaiting\x18\v \x01(\x03R\awaiting\x12\x18\n" +
+	"\ablocked\x18\f \x01(\x03R\ablocked\"\xdd\x01\n" +
 	"\tTaskEntry\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12!\n" +
@@ -1233,9 +1296,7 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\x04spec\x18\x04 \x01(\rR\x04spec\x12#\n" +
 	"\rcreation_time\x18\x05 \x01(\x03R\fcreationTime\x12A\n" +
 	"\n" +
-	"depends_on\x18\x06 \x01(\v2\".batchyard.api.v1.TaskDependenciesR\tdependsOn\x12C\n" +
-	"\vconstraints\x18\a \x01(\v2!.batchyard.api.v1.TaskConstraintsR\vconstraints\x12#\n" +
-	"\rlast_modified\x18\b \x01(\x03R\flastModified\"\x8d\x06\n" +
+	"depends_on\x18\x06 \x01(\v2\".batchyard.api.v1.TaskDependenciesR\tdependsOn\"\x95\a\n" +
 	"\rTaskExecution\x125\n" +
 	"\x05phase\x18\x01 \x01(\x0e2\x1f.batchyard.raftlog.v1.TaskPhaseR\x05phase\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x12\n" +
@@ -1261,15 +1322,21 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\x12requeue_on_release\x18\x11 \x01(\bR\x10requeueOnRelease\x12\x19\n" +
 	"\buser_cpu\x18\x12 \x01(\x03R\auserCpu\x12\x1d\n" +
 	"\n" +
-	"kernel_cpu\x18\x13 \x01(\x03R\tkernelCpu\x12\x18\n" +
-	"\aversion\x18\x14 \x01(\rR\aversionB\f\n" +
+	"kernel_cpu\x18\x13 \x01(\x03R\tkernelCpu\x12\x1c\n" +
+	"\tsatisfied\x18\x14 \x01(\bR\tsatisfied\x12\x18\n" +
+	"\ablocked\x18\x15 \x01(\bR\ablocked\x12C\n" +
+	"\vconstraints\x18\x16 \x01(\v2!.batchyard.api.v1.TaskConstraintsR\vconstraints\x12#\n" +
+	"\rlast_modified\x18\x17 \x01(\x03R\flastModifiedB\f\n" +
 	"\n" +
-	"_exit_code\"n\n" +
+	"_exit_code\"V\n" +
 	"\bNodeTask\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\rR\aattempt\x12\x14\n" +
 	"\x05slots\x18\x02 \x01(\x05R\x05slots\x12\x1a\n" +
-	"\bstopping\x18\x03 \x01(\bR\bstopping\x12\x16\n" +
-	"\x06orphan\x18\x04 \x01(\bR\x06orphan\"t\n" +
+	"\bstopping\x18\x03 \x01(\bR\bstopping\"R\n" +
+	"\n" +
+	"NodeTotals\x12\x1b\n" +
+	"\ttasks_run\x18\x01 \x01(\x03R\btasksRun\x12'\n" +
+	"\x0ftasks_succeeded\x18\x02 \x01(\x03R\x0etasksSucceeded\"t\n" +
 	"\x11ApplicationRecord\x12E\n" +
 	"\vapplication\x18\x01 \x01(\v2#.batchyard.api.v1.ApplicationDetailR\vapplication\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\"\x81\x02\n" +
@@ -1308,7 +1375,7 @@ func file_batchyard_raftlog_v1_records_proto_rawDescGZIP() []byte {
 }
 
 var file_batchyard_raftlog_v1_records_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_batchyard_raftlog_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_batchyard_raftlog_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_batchyard_raftlog_v1_records_proto_goTypes = []any{
 	(TaskPhase)(0),                 // 0: batchyard.raftlog.v1.TaskPhase
 	(*AccountRecord)(nil),          // 1: batchyard.raftlog.v1.AccountRecord
@@ -1319,37 +1386,38 @@ var file_batchyard_raftlog_v1_records_proto_goTypes = []any{
 	(*TaskEntry)(nil),              // 6: batchyard.raftlog.v1.TaskEntry
 	(*TaskExecution)(nil),          // 7: batchyard.raftlog.v1.TaskExecution
 	(*NodeTask)(nil),               // 8: batchyard.raftlog.v1.NodeTask
-	(*ApplicationRecord)(nil),      // 9: batchyard.raftlog.v1.ApplicationRecord
-	(*JoinTokenRecord)(nil),        // 10: batchyard.raftlog.v1.JoinTokenRecord
-	(*MemberRecord)(nil),           // 11: batchyard.raftlog.v1.MemberRecord
-	(*v1.Account)(nil),             // 12: batchyard.api.v1.Account
-	(*v1.Pool)(nil),                // 13: batchyard.api.v1.Pool
-	(v1.NodeDeallocationOption)(0), // 14: batchyard.api.v1.NodeDeallocationOption
-	(*v1.Node)(nil),                // 15: batchyard.api.v1.Node
-	(*v1.Job)(nil),                 // 16: batchyard.api.v1.Job
-	(v1.DisableJobOption)(0),       // 17: batchyard.api.v1.DisableJobOption
-	(*v1.TaskDependencies)(nil),    // 18: batchyard.api.v1.TaskDependencies
-	(*v1.TaskConstraints)(nil),     // 19: batchyard.api.v1.TaskConstraints
+	(*NodeTotals)(nil),             // 9: batchyard.raftlog.v1.NodeTotals
+	(*ApplicationRecord)(nil),      // 10: batchyard.raftlog.v1.ApplicationRecord
+	(*JoinTokenRecord)(nil),        // 11: batchyard.raftlog.v1.JoinTokenRecord
+	(*MemberRecord)(nil),           // 12: batchyard.raftlog.v1.MemberRecord
+	(*v1.Account)(nil),             // 13: batchyard.api.v1.Account
+	(*v1.Pool)(nil),                // 14: batchyard.api.v1.Pool
+	(v1.NodeDeallocationOption)(0), // 15: batchyard.api.v1.NodeDeallocationOption
+	(*v1.Node)(nil),                // 16: batchyard.api.v1.Node
+	(*v1.Job)(nil),                 // 17: batchyard.api.v1.Job
+	(v1.DisableJobOption)(0),       // 18: batchyard.api.v1.DisableJobOption
+	(*v1.TaskDependencies)(nil),    // 19: batchyard.api.v1.TaskDependencies
 	(*v1.TaskFailureInfo)(nil),     // 20: batchyard.api.v1.TaskFailureInfo
-	(*v1.ApplicationDetail)(nil),   // 21: batchyard.api.v1.ApplicationDetail
-	(v1.JoinTokenKind)(0),          // 22: batchyard.api.v1.JoinTokenKind
-	(*v1.Member)(nil),              // 23: batchyard.api.v1.Member
+	(*v1.TaskConstraints)(nil),     // 21: batchyard.api.v1.TaskConstraints
+	(*v1.ApplicationDetail)(nil),   // 22: batchyard.api.v1.ApplicationDetail
+	(v1.JoinTokenKind)(0),          // 23: batchyard.api.v1.JoinTokenKind
+	(*v1.Member)(nil),              // 24: batchyard.api.v1.Member
 }
 var file_batchyard_raftlog_v1_records_proto_depIdxs = []int32{
-	12, // 0: batchyard.raftlog.v1.AccountRecord.account:type_name -> batchyard.api.v1.Account
-	13, // 1: batchyard.raftlog.v1.PoolRecord.pool:type_name -> batchyard.api.v1.Pool
-	14, // 2: batchyard.raftlog.v1.PoolRecord.deallocation:type_name -> batchyard.api.v1.NodeDeallocationOption
-	15, // 3: batchyard.raftlog.v1.NodeRecord.node:type_name -> batchyard.api.v1.Node
-	16, // 4: batchyard.raftlog.v1.JobRecord.job:type_name -> batchyard.api.v1.Job
-	17, // 5: batchyard.raftlog.v1.JobRecord.disable_option:type_name -> batchyard.api.v1.DisableJobOption
-	18, // 6: batchyard.raftlog.v1.TaskEntry.depends_on:type_name -> batchyard.api.v1.TaskDependencies
-	19, // 7: batchyard.raftlog.v1.TaskEntry.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	0,  // 8: batchyard.raftlog.v1.TaskExecution.phase:type_name -> batchyard.raftlog.v1.TaskPhase
-	0,  // 9: batchyard.raftlog.v1.TaskExecution.previous_phase:type_name -> batchyard.raftlog.v1.TaskPhase
-	20, // 10: batchyard.raftlog.v1.TaskExecution.failure:type_name -> batchyard.api.v1.TaskFailureInfo
-	21, // 11: batchyard.raftlog.v1.ApplicationRecord.application:type_name -> batchyard.api.v1.ApplicationDetail
-	22, // 12: batchyard.raftlog.v1.JoinTokenRecord.kind:type_name -> batchyard.api.v1.JoinTokenKind
-	23, // 13: batchyard.raftlog.v1.MemberRecord.member:type_name -> batchyard.api.v1.Member
+	13, // 0: batchyard.raftlog.v1.AccountRecord.account:type_name -> batchyard.api.v1.Account
+	14, // 1: batchyard.raftlog.v1.PoolRecord.pool:type_name -> batchyard.api.v1.Pool
+	15, // 2: batchyard.raftlog.v1.PoolRecord.deallocation:type_name -> batchyard.api.v1.NodeDeallocationOption
+	16, // 3: batchyard.raftlog.v1.NodeRecord.node:type_name -> batchyard.api.v1.Node
+	17, // 4: batchyard.raftlog.v1.JobRecord.job:type_name -> batchyard.api.v1.Job
+	18, // 5: batchyard.raftlog.v1.JobRecord.disable_option:type_name -> batchyard.api.v1.DisableJobOption
+	19, // 6: batchyard.raftlog.v1.TaskEntry.depends_on:type_name -> batchyard.api.v1.TaskDependencies
+	0,  // 7: batchyard.raftlog.v1.TaskExecution.phase:type_name -> batchyard.raftlog.v1.TaskPhase
+	0,  // 8: batchyard.raftlog.v1.TaskExecution.previous_phase:type_name -> batchyard.raftlog.v1.TaskPhase
+	20, // 9: batchyard.raftlog.v1.TaskExecution.failure:type_name -> batchyard.api.v1.TaskFailureInfo
+	21, // 10: batchyard.raftlog.v1.TaskExecution.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	22, // 11: batchyard.raftlog.v1.ApplicationRecord.application:type_name -> batchyard.api.v1.ApplicationDetail
+	23, // 12: batchyard.raftlog.v1.JoinTokenRecord.kind:type_name -> batchyard.api.v1.JoinTokenKind
+	24, // 13: batchyard.raftlog.v1.MemberRecord.member:type_name -> batchyard.api.v1.Member
 	14, // [14:14] is the sub-list for method output_type
 	14, // [14:14] is the sub-list for method input_type
 	14, // [14:14] is the sub-list for extension type_name
@@ -1369,7 +1437,7 @@ func file_batchyard_raftlog_v1_records_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_batchyard_raftlog_v1_records_proto_rawDesc), len(file_batchyard_raftlog_v1_records_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,183 @@
+package state
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/batchyard/batchyard/internal/batcherr"
+	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
+	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
+)
+
+// Result is what a command answers. A refused command has changed nothing.
+type Result struct {
+	Err *batcherr.Error
+	// The changed resource's version.
+	Written *apiv1.Written
+	// For AddTasks, one a task.
+	Tasks []*apiv1.TaskAddResult
+	// For UseJoinToken, the node that it makes or names.
+	Node *raftlogv1.NodeRecord
+}
+
+// Apply applies the commands of the log entry at index and returns one Result a command, and the running digest after it. Entries at or below
+// the applied index change nothing and answer nothing. No clock, randomness, map order or I/O decides anything in it.
+func (s *Store) Apply(index uint64, commands [][]byte) ([]any, [DigestSize]byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	results := make([]any, len(commands))
+	if index <= s.applied {
+		return results, s.digest
+	}
+	t := s.newTxn()
+	for i, raw := range commands {
+		results[i] = t.apply(raw)
+	}
+	if err := t.commit(index); err != nil {
+		panic(fmt.Errorf("state: commit entry %d: %w", index, err))
+	}
+	s.watchers.publish(t.events)
+	return results, s.digest
+}
+
+func (t *txn) apply(raw []byte) Result {
+	cmd := &raftlogv1.Command{}
+	if err := proto.Unmarshal(raw, cmd); err != nil {
+		return refused(batcherr.Invalid(batcherr.CodeInvalidInput, "command does not decode: %v", err))
+	}
+	// Leaders' clocks differ; times that users see never go back.
+	t.clock = max(t.clock, cmd.Now)
+	t.now, t.account = t.clock, cmd.Account
+	return t.dispatch(cmd)
+}
+
+func (t *txn) dispatch(cmd *raftlogv1.Command) Result {
+	switch c := cmd.Kind.(type) {
+	case *raftlogv1.Command_AddTasks:
+		return t.addTasks(c.AddTasks)
+	case *raftlogv1.Command_AssignTasks:
+		return t.assignTasks(c.AssignTasks)
+	case *raftlogv1.Command_ReportAttempts:
+		return t.reportAttempts(c.ReportAttempts)
+	case *raftlogv1.Command_RetractTasks:
+		return t.retractTasks(c.RetractTasks)
+	case *raftlogv1.Command_UpdateTask:
+		return t.updateTask(c.UpdateTask)
+	case *raftlogv1.Command_DeleteTask:
+		return t.deleteTask(c.DeleteTask)
+	case *raftlogv1.Command_TerminateTask:
+		return t.terminateTask(c.TerminateTask)
+	case *raftlogv1.Command_ReactivateTask:
+		return t.reactivateTask(c.ReactivateTask)
+	}
+	if r, ok := t.dispatchJob(cmd); ok {
+		return r
+	}
+	if r, ok := t.dispatchPool(cmd); ok {
+		return r
+	}
+	if r, ok := t.dispatchCluster(cmd); ok {
+		return r
+	}
+	return refused(batcherr.Invalid(batcherr.CodeInvalidInput, "this version does not know the command %T", cmd.Kind))
+}
+
+func (t *txn) dispatchJob(cmd *raftlogv1.Command) (Result, bool) {
+	switch c := cmd.Kind.(type) {
+	case *raftlogv1.Command_CreateJob:
+		return t.createJob(c.CreateJob), true
+	case *raftlogv1.Command_UpdateJob:
+		return t.updateJob(c.UpdateJob), true
+	case *raftlogv1.Command_DeleteJob:
+		return t.deleteJob(c.DeleteJob), true
+	case *raftlogv1.Command_DisableJob:
+		return t.disableJob(c.DisableJob), true
+	case *raftlogv1.Command_EnableJob:
+		return t.enableJob(c.EnableJob), true
+	case *raftlogv1.Command_TerminateJob:
+		return t.terminateJob(c.TerminateJob), true
+	case *raftlogv1.Command_AdvanceJob:
+		return t.advanceJob(c.AdvanceJob), true
+	}
+	return Result{}, false
+}
+
+func (t *txn) dispatchPool(cmd *raftlogv1.Command) (Result, bool) {
+	switch c := cmd.Kind.(type) {
+	case *raftlogv1.Command_CreatePool:
+		return t.createPool(c.CreatePool), true
+	case *raftlogv1.Command_UpdatePool:
+		return t.updatePool(c.UpdatePool), true
+	case *raftlogv1.Command_DeletePool:
+		return t.deletePool(c.DeletePool), true
+	case *raftlogv1.Command_ResizePool:
+		return t.resizePool(c.ResizePool), true
+	case *raftlogv1.Command_StopPoolResize:
+		return t.stopPoolResize(c.StopPoolResize), true
+	case *raftlogv1.Command_RemoveNodes:
+		return t.removeNodes(c.RemoveNodes), true
+	case *raftlogv1.Command_FinishResize:
+		return t.finishResize(c.FinishResize), true
+	case *raftlogv1.Command_CreateNodes:
+		return t.createNodes(c.CreateNodes), true
+	case *raftlogv1.Command_NodeHello:
+		return t.nodeHello(c.NodeHello), true
+	case *raftlogv1.Command_NodeLost:
+		return t.nodeLost(c.NodeLost), true
+	case *raftlogv1.Command_DeleteNode:
+		return t.deleteNode(c.DeleteNode), true
+	case *raftlogv1.Command_SetNodeScheduling:
+		return t.setNodeScheduling(c.SetNodeScheduling), true
+	case *raftlogv1.Command_SetNodeState:
+		return t.setNodeState(c.SetNodeState), true
+	}
+	return Result{}, false
+}
+
+func (t *txn) dispatchCluster(cmd *raftlogv1.Command) (Result, bool) {
+	switch c := cmd.Kind.(type) {
+	case *raftlogv1.Command_PutAccount:
+		return t.putAccount(c.PutAccount), true
+	case *raftlogv1.Command_DeleteAccount:
+		return t.deleteAccount(), true
+	case *raftlogv1.Command_PutJoinToken:
+		return t.putJoinToken(c.PutJoinToken), true
+	case *raftlogv1.Command_UseJoinToken:
+		return t.useJoinToken(c.UseJoinToken), true
+	case *raftlogv1.Command_PutMember:
+		return t.putMember(c.PutMember), true
+	case *raftlogv1.Command_DeleteMember:
+		return t.deleteMember(c.DeleteMember), true
+	case *raftlogv1.Command_PutApplication:
+		return t.putApplication(c.PutApplication), true
+	case *raftlogv1.Command_DeleteApplication:
+		return t.deleteApplication(c.DeleteApplication), true
+	}
+	return Result{}, false
+}
+
+func refused(err *batcherr.Error) Result { return Result{Err: err} }
+
+func written(etag string, modified *timestamppb.Timestamp) Result {
+	return Result{Written: &apiv1.Written{Etag: etag, LastModified: modified}}
+}
+
+// ticksAtUnixEpoch is the number of 100 ns ticks from year 1 to 1970, from which Azure's ETags count.
+const ticksAtUnixEpoch = 621_355_968_000_000_000
+
+// ETag is the version of a resource that was last modified at a time in Unix nanoseconds.
+func ETag(modified int64) string { return fmt.Sprintf("0x%X", ticksAtUnixEpoch+modified/100) }
+
+// stamp returns the modification time of a change, later than the former one so that ETags differ.
+func (t *txn) stamp(former *timestamppb.Timestamp) (string, *timestamppb.Timestamp) {
+	at := t.now - t.now%100
+	if former != nil {
+		at = max(at, former.AsTime().UnixNano()+100)
+	}
+	return ETag(at), at2pb(at)
+}
+
+func at2pb(nanos int64) *timestamppb.Timestamp { return timestamppb.New(time.Unix(0, nanos)) }

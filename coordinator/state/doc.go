@@ -1,0 +1,2 @@
+// Package state is the replicated truth: tables over Pebble and the deterministic commands that change them.
+package state

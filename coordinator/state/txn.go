@@ -1,0 +1,306 @@
+package state
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"sort"
+
+	"github.com/cockroachdb/pebble/v2"
+	"google.golang.org/protobuf/proto"
+
+	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
+	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
+)
+
+// marshaller is deterministic for one binary: records have no maps, and fields are written in number order.
+var marshaller = proto.MarshalOptions{Deterministic: true}
+
+// txn collects the writes of one log entry, so that a record that changes many times is written once. A command checks all its
+// preconditions before it changes anything. A fault of the disk or of a record panics: a replica that cannot apply must not go on.
+type txn struct {
+	*Store
+	now     int64
+	account string
+	writes  map[string][]byte // nil deletes
+	ranges  [][2][]byte       // range deletions, before the writes
+	execs   map[TaskKey]*execution
+	dirty   map[*job]bool // counts to write
+	totals  map[*node]bool
+	events  events
+}
+
+type execution struct {
+	rec     *raftlogv1.TaskExecution
+	changed bool
+}
+
+func (s *Store) newTxn() *txn {
+	return &txn{
+		Store:  s,
+		writes: map[string][]byte{},
+		execs:  map[TaskKey]*execution{},
+		dirty:  map[*job]bool{},
+		totals: map[*node]bool{},
+		events: newEvents(),
+	}
+}
+
+func (t *txn) put(key, value []byte) {
+	if value == nil {
+		value = []byte{}
+	}
+	t.writes[string(key)] = value
+}
+
+func (t *txn) putProto(key []byte, m proto.Message) { t.put(key, encode(m)) }
+
+func (t *txn) delete(key []byte) { t.writes[string(key)] = nil }
+
+func encode(m proto.Message) []byte {
+	b, err := marshaller.Marshal(m)
+	if err != nil {
+		panic(fmt.Errorf("state: encode %s: %w", m.ProtoReflect().Descriptor().Name(), err))
+	}
+	return b
+}
+
+// get reads through the collected writes.
+func (t *txn) get(key []byte) []byte {
+	if v, ok := t.writes[string(key)]; ok {
+		return v
+	}
+	v, err := t.read(key)
+	if err != nil {
+		panic(fmt.Errorf("state: read: %w", err))
+	}
+	return v
+}
+
+func (t *txn) taskNumber(job uint64, id string) (uint64, bool) {
+	b := t.get(keyTaskID(job, id))
+	if b == nil {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(b), true
+}
+
+func (t *txn) entry(key TaskKey) *raftlogv1.TaskEntry {
+	rec := &raftlogv1.TaskEntry{}
+	b := t.get(keyTask(tableEntry, key.Job, key.Task))
+	if err := proto.Unmarshal(b, rec); b == nil || err != nil {
+		panic(fmt.Errorf("state: task %v has no entry: %v", key, err))
+	}
+	return rec
+}
+
+// execution is the task's execution, not to be changed. A queued task that was never attempted has none on disk.
+func (t *txn) execution(key TaskKey) *raftlogv1.TaskExecution { return t.exec(key).rec }
+
+func (t *txn) exec(key TaskKey) *execution {
+	if e, ok := t.execs[key]; ok {
+		return e
+	}
+	e := &execution{rec: t.heldExecution(key)}
+	if e.rec == nil {
+		rec, err := t.readExecution(key)
+		if err != nil {
+			panic(fmt.Errorf("state: execution of task %v: %w", key, err))
+		}
+		e.rec = rec
+	}
+	if e.rec == nil {
+		e.rec = &raftlogv1.TaskExecution{Phase: raftlogv1.TaskPhase_TASK_PHASE_QUEUED}
+	}
+	t.execs[key] = e
+	return e
+}
+
+// heldExecution finds the execution at the node that runs the task, which saves a read.
+func (t *txn) heldExecution(key TaskKey) *raftlogv1.TaskExecution {
+	j := t.jobByUID[key.Job]
+	if j == nil {
+		return nil
+	}
+	for _, uid := range j.held[key] {
+		if h := t.nodes[uid].held[key]; h.exec != nil {
+			return h.exec
+		}
+	}
+	return nil
+}
+
+// change is the task's execution, to be changed: a copy on the first call in an entry.
+func (t *txn) change(key TaskKey) *raftlogv1.TaskExecution {
+	e := t.exec(key)
+	if !e.changed {
+		e.rec = proto.CloneOf(e.rec)
+		e.changed = true
+		j := t.jobByUID[key.Job]
+		for _, uid := range j.held[key] {
+			if h := t.nodes[uid].held[key]; h.exec != nil {
+				h.exec = e.rec
+			}
+		}
+	}
+	return e.rec
+}
+
+func (t *txn) counts(j *job) *raftlogv1.JobCounts {
+	if !t.dirty[j] {
+		t.dirty[j] = true
+		j.counts = proto.CloneOf(j.counts)
+		t.events.job(j)
+	}
+	return j.counts
+}
+
+func (t *txn) nodeTotals(n *node) *raftlogv1.NodeTotals {
+	if !t.totals[n] {
+		t.totals[n] = true
+		n.totals = proto.CloneOf(n.totals)
+	}
+	return n.totals
+}
+
+func (t *txn) setJob(j *job, rec *raftlogv1.JobRecord) {
+	j.rec = rec
+	t.putProto(keyNumber(tableJob, rec.Uid), rec)
+	t.events.job(j)
+}
+
+func (t *txn) setPool(p *pool, rec *raftlogv1.PoolRecord) {
+	p.rec = rec
+	t.putProto(keyNumber(tablePool, rec.Uid), rec)
+	t.events.pool(p)
+}
+
+func (t *txn) setNode(p *pool, n *node, rec *raftlogv1.NodeRecord) {
+	n.rec = rec
+	t.putProto(keyNumber(tableNode, rec.Uid), rec)
+	t.events.node(p, n)
+}
+
+func (t *txn) uid() uint64 {
+	t.nextUID++
+	return t.nextUID
+}
+
+// spec is the task specification that tasks of the job share.
+func (t *txn) spec(j *job, number uint32) *apiv1.Task {
+	if spec, ok := j.specs[number]; ok {
+		return spec
+	}
+	spec := &apiv1.Task{}
+	b := t.get(keySpec(j.rec.Uid, number))
+	if err := proto.Unmarshal(b, spec); b == nil || err != nil {
+		panic(fmt.Errorf("state: job %d has no spec %d: %v", j.rec.Uid, number, err))
+	}
+	j.cacheSpec(number, spec)
+	return spec
+}
+
+// maxCachedSpecs bounds the parsed specifications kept for a job.
+const maxCachedSpecs = 4096
+
+func (j *job) cacheSpec(number uint32, spec *apiv1.Task) {
+	if len(j.specs) >= maxCachedSpecs {
+		clear(j.specs)
+	}
+	j.specs[number] = spec
+}
+
+// queueWriter stores the runs of a job's queue.
+type queueWriter struct {
+	t   *txn
+	job uint64
+}
+
+func (w queueWriter) putRun(r Run) {
+	w.t.put(keyTask(tableQueue, w.job, r.First), encodeRun(r))
+}
+
+func (w queueWriter) deleteRun(first uint64) { w.t.delete(keyTask(tableQueue, w.job, first)) }
+
+func (t *txn) enqueue(j *job, key TaskKey, spec uint32, fresh bool) {
+	j.queue.add(Run{First: key.Task, Last: key.Task, Spec: spec, Fresh: fresh}, queueWriter{t, j.rec.Uid})
+	t.events.poolOf(j)
+}
+
+func (t *txn) dequeue(j *job, task uint64) (Run, bool) {
+	return j.queue.remove(task, queueWriter{t, j.rec.Uid})
+}
+
+// commit writes everything in one batch, in key order, and chains the digest.
+func (t *txn) commit(index uint64) error {
+	for key, e := range t.execs {
+		if e.changed {
+			if _, alive := t.jobByUID[key.Job]; alive {
+				t.putProto(keyTask(tableExecution, key.Job, key.Task), e.rec)
+			}
+		}
+	}
+	for j := range t.dirty {
+		if t.jobByUID[j.rec.Uid] == j {
+			t.putProto(keyNumber(tableCounts, j.rec.Uid), j.counts)
+		}
+	}
+	for n := range t.totals {
+		if t.nodes[n.rec.Uid] == n {
+			t.putProto(keyNumber(tableNodeStats, n.rec.Uid), n.totals)
+		}
+	}
+	t.put(metaClock, binary.BigEndian.AppendUint64(nil, uint64(t.clock)))
+	t.put(metaUID, binary.BigEndian.AppendUint64(nil, t.nextUID))
+	return t.write(index)
+}
+
+func (t *txn) write(index uint64) error {
+	batch := t.db.NewBatch()
+	defer batch.Close()
+	for _, r := range t.ranges {
+		if err := batch.DeleteRange(r[0], r[1], nil); err != nil {
+			return err
+		}
+	}
+	keys := make([]string, 0, len(t.writes))
+	for key := range t.writes {
+		keys = append(keys, key)
+	}
+	sort.Strings(keys)
+	for _, key := range keys {
+		var err error
+		if value := t.writes[key]; value == nil {
+			err = batch.Delete([]byte(key), nil)
+		} else {
+			err = batch.Set([]byte(key), value, nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	digest := t.chain(index, batch)
+	if err := batch.Set(metaApplied, binary.BigEndian.AppendUint64(nil, index), nil); err != nil {
+		return err
+	}
+	if err := batch.Set(metaDigest, digest[:], nil); err != nil {
+		return err
+	}
+	if err := batch.Commit(pebble.NoSync); err != nil {
+		return err
+	}
+	t.applied, t.digest = index, digest
+	return nil
+}
+
+// batchHeader is the part of a Pebble batch that is not the same on all replicas: its sequence number.
+const batchHeader = 12
+
+func (t *txn) chain(index uint64, batch *pebble.Batch) (digest [DigestSize]byte) {
+	h := sha256.New()
+	h.Write(t.digest[:])
+	h.Write(binary.BigEndian.AppendUint64(nil, index))
+	h.Write(batch.Repr()[batchHeader:])
+	h.Sum(digest[:0])
+	return digest
+}
