@@ -181,3 +181,6 @@ func checkOpened(parent *os.Root, f *os.File, name string, before fs.FileInfo) (
 	}
 	return info, nil
 }
+
+// Root is the handle itself, for libraries that write through one; they follow links that stay beneath the directory.
+func (d *Dir) Root() *os.Root { return d.root }

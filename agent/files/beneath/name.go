@@ -24,8 +24,10 @@ var (
 )
 
 // CheckName says why a name with / as separator may not be used beneath a directory: it is empty, absolute, has an
-// empty, "." or ".." element, a NUL, a drive letter, is over-long, or is none that the operating system allows.
-func CheckName(name string) error {
+// empty, "." or ".." element, a NUL, a drive letter, is over-long, or, on Windows, is one that Windows reads otherwise.
+func CheckName(name string) error { return check(name, runtime.GOOS == "windows") }
+
+func check(name string, windows bool) error {
 	switch {
 	case name == "":
 		return fmt.Errorf("%w: it is empty", ErrName)
@@ -41,21 +43,7 @@ func CheckName(name string) error {
 		return fmt.Errorf("%w: %s has more than %d elements", ErrName, Quote(name), MaxDepth)
 	}
 	for element := range strings.SplitSeq(name, "/") {
-		if reason := elementFault(element, runtime.GOOS == "windows"); reason != "" {
-			return fmt.Errorf("%w: %s %s", ErrName, Quote(name), reason)
-		}
-	}
-	return nil
-}
-
-// CheckPortable is CheckName for names that have to work on every operating system: no backslashes, no control
-// characters, no reserved devices of Windows, no trailing dots or spaces.
-func CheckPortable(name string) error {
-	if err := CheckName(name); err != nil {
-		return err
-	}
-	for element := range strings.SplitSeq(name, "/") {
-		if reason := elementFault(element, true); reason != "" {
+		if reason := elementFault(element, windows); reason != "" {
 			return fmt.Errorf("%w: %s %s", ErrName, Quote(name), reason)
 		}
 	}
@@ -88,7 +76,7 @@ func elementFault(element string, windows bool) string {
 	}
 	for i := range len(element) {
 		if element[i] < 0x20 || element[i] == 0x7f || strings.IndexByte(`\:*?"<>|`, element[i]) >= 0 {
-			return "has a character that not every operating system allows in file names"
+			return "has a character that Windows does not allow in file names"
 		}
 	}
 	if last := element[len(element)-1]; last == '.' || last == ' ' {
