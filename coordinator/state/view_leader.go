@@ -1,0 +1,223 @@
+package state
+
+import (
+	"sort"
+
+	"github.com/cockroachdb/pebble/v2"
+	"google.golang.org/protobuf/proto"
+
+	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
+	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
+)
+
+// NodeRoom is what scheduling sees of a node.
+type NodeRoom struct {
+	UID         uint64
+	Incarnation uint32
+	ID          string
+	Slots       int32
+	// Slots of everything that it holds, and how many attempts; both count also what is being stopped.
+	Used int32
+	Held int
+}
+
+// JobQueue is what scheduling sees of a job that has tasks ready to run.
+type JobQueue struct {
+	UID      uint64
+	ID       string
+	Priority int32
+	// How many more of its tasks may be with nodes; -1: no limit.
+	Allowed int
+	Queued  uint64
+	// The first runs of its queue.
+	Runs []QueuedRun
+}
+
+// QueuedRun is a run of queued tasks with the slots that each needs.
+type QueuedRun struct {
+	Run
+	Slots int32
+}
+
+// PoolRoom is what scheduling sees of a pool.
+type PoolRoom struct {
+	Key   PoolKey
+	Fill  apiv1.NodeFillType
+	Nodes []NodeRoom
+	Jobs  []JobQueue
+}
+
+// Room returns the nodes of a pool that can be given tasks and the jobs that have tasks for them, with at most maxTasks tasks (in at most
+// maxTasks runs) a job.
+func (s *Store) Room(key PoolKey, maxTasks int) (PoolRoom, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	p, ok := s.pool(key.Account, key.ID)
+	if !ok {
+		return PoolRoom{}, false
+	}
+	room := PoolRoom{Key: key, Fill: p.rec.Pool.GetTaskSchedulingPolicy().GetNodeFillType()}
+	for _, j := range p.jobs {
+		if j.queue.count > 0 && j.rec.Job.State == jobActive {
+			room.Jobs = append(room.Jobs, s.jobQueue(j, maxTasks))
+		}
+	}
+	if len(room.Jobs) == 0 {
+		return room, true
+	}
+	sort.Slice(room.Jobs, func(a, b int) bool { return room.Jobs[a].UID < room.Jobs[b].UID })
+	p.nodes.Ascend(func(n *node) bool {
+		if n.ready() {
+			room.Nodes = append(room.Nodes, NodeRoom{
+				UID: n.rec.Uid, Incarnation: n.rec.Incarnation, ID: n.rec.Node.Id, Slots: n.rec.Slots, Used: n.used, Held: len(n.held),
+			})
+		}
+		return true
+	})
+	return room, true
+}
+
+func (s *Store) jobQueue(j *job, maxTasks int) JobQueue {
+	q := JobQueue{UID: j.rec.Uid, ID: j.rec.Job.Id, Priority: j.rec.Job.GetPriority(), Allowed: -1, Queued: j.queue.count}
+	if limit := j.rec.Job.GetMaxParallelTasks(); limit > 0 {
+		q.Allowed = max(0, int(limit)-len(j.held))
+	}
+	var tasks uint64
+	j.queue.runs.Ascend(func(r Run) bool {
+		spec, err := s.specOf(j, r.Spec)
+		if err != nil {
+			s.logger.Error("state: a queued task's specification can't be read", "job", j.rec.Job.Id, "err", err)
+			return false
+		}
+		q.Runs = append(q.Runs, QueuedRun{r, spec.GetRequiredSlots()})
+		tasks += r.Last - r.First + 1
+		return tasks < uint64(maxTasks) && len(q.Runs) < maxTasks
+	})
+	return q
+}
+
+// PoolKeys names all pools.
+func (s *Store) PoolKeys() []PoolKey {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	out := make([]PoolKey, 0, s.pools.Len())
+	s.pools.Ascend(func(p *pool) bool {
+		out = append(out, PoolKey{p.rec.Account, p.rec.Pool.Id})
+		return true
+	})
+	return out
+}
+
+// HeldTask is an attempt that a node holds, with all that the node needs to run it. Command line and spec are those of a live attempt.
+type HeldTask struct {
+	AttemptKey
+	Account, JobID, TaskID, CommandLine string
+	Spec                                uint32
+	Slots, Priority                     int32
+	Stopping                            bool
+	Constraints                         *apiv1.TaskConstraints
+	// Live: the attempt is its task's newest and the task is not completed.
+	Live bool
+}
+
+// Held returns everything that a node holds, in the order of jobs and tasks.
+func (s *Store) Held(uid uint64) ([]HeldTask, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	n := s.nodes[uid]
+	if n == nil {
+		return nil, nil
+	}
+	keys := make([]AttemptKey, 0, len(n.held))
+	for _, key := range sortedTasks(n.held) {
+		keys = append(keys, AttemptKey{key, n.held[key].Attempt})
+	}
+	return s.heldTasks(n, keys)
+}
+
+// HeldTasks returns those of the attempts that the node still holds.
+func (s *Store) HeldTasks(uid uint64, keys []AttemptKey) ([]HeldTask, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	n := s.nodes[uid]
+	if n == nil {
+		return nil, nil
+	}
+	return s.heldTasks(n, keys)
+}
+
+func (s *Store) heldTasks(n *node, keys []AttemptKey) ([]HeldTask, error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{tableEntry}, UpperBound: []byte{tableEntry + 1}})
+	if err != nil {
+		return nil, err
+	}
+	defer it.Close()
+	out := make([]HeldTask, 0, len(keys))
+	for _, key := range keys {
+		h := n.held[key.TaskKey]
+		j := s.jobByUID[key.Job]
+		if h == nil || h.Attempt != key.Attempt {
+			continue
+		}
+		task := HeldTask{AttemptKey: key, Stopping: h.Stopping, Slots: h.Slots, Account: n.rec.Account}
+		if h.exec != nil && j != nil {
+			task.Live = h.exec.Phase != completed
+			task.Constraints = h.exec.Constraints
+			task.JobID, task.Priority = j.rec.Job.Id, j.rec.Job.GetPriority()
+			if err := readEntry(it, &task); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, task)
+	}
+	return out, nil
+}
+
+func readEntry(it *pebble.Iterator, task *HeldTask) error {
+	key := keyTask(tableEntry, task.Job, task.Task)
+	if !it.SeekGE(key) || string(it.Key()) != string(key) {
+		return it.Error() // deleted meanwhile
+	}
+	entry := &raftlogv1.TaskEntry{}
+	if err := proto.Unmarshal(it.Value(), entry); err != nil {
+		return err
+	}
+	task.TaskID, task.CommandLine, task.Spec = entry.Id, entry.CommandLine, entry.Spec
+	return nil
+}
+
+// Spec returns a specification that tasks of a job share.
+func (s *Store) Spec(jobUID uint64, number uint32) (*apiv1.Task, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	j := s.jobByUID[jobUID]
+	if j == nil {
+		return nil, nil
+	}
+	return s.specOf(j, number)
+}
+
+// Application returns an application of an account; nil if there is none.
+func (s *Store) Application(account, id string) (*raftlogv1.ApplicationRecord, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	b, err := s.read(keyApp(account, id))
+	if err != nil || b == nil {
+		return nil, err
+	}
+	rec := &raftlogv1.ApplicationRecord{}
+	return rec, proto.Unmarshal(b, rec)
+}
+
+// Applications returns all applications of an account in the order of their ids.
+func (s *Store) Applications(account string) ([]*raftlogv1.ApplicationRecord, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var out []*raftlogv1.ApplicationRecord
+	err := s.scan(append(keyName(tableApp, account), 0), func(_, value []byte) error {
+		rec := &raftlogv1.ApplicationRecord{}
+		out = append(out, rec)
+		return proto.Unmarshal(value, rec)
+	})
+	return out, err
+}
