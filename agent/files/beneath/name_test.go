@@ -37,4 +37,3 @@ func FuzzCheckName(f *testing.F) {
 		}
 	})
 }
-
