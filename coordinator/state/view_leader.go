@@ -62,9 +62,6 @@ func (s *Store) Room(key PoolKey, maxTasks int) (PoolRoom, bool) {
 			room.Jobs = append(room.Jobs, s.jobQueue(j, maxTasks))
 		}
 	}
-	if len(room.Jobs) == 0 {
-		return room, true
-	}
 	sort.Slice(room.Jobs, func(a, b int) bool { return room.Jobs[a].UID < room.Jobs[b].UID })
 	p.nodes.Ascend(func(n *node) bool {
 		if n.ready() {
@@ -220,4 +217,21 @@ func (s *Store) Applications(account string) ([]*raftlogv1.ApplicationRecord, er
 		return proto.Unmarshal(value, rec)
 	})
 	return out, err
+}
+
+// Unstarted returns up to limit attempts that a node holds and has not started, those last that were added last.
+func (s *Store) Unstarted(uid uint64, limit int) []AttemptKey {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	n := s.nodes[uid]
+	if n == nil {
+		return nil
+	}
+	var out []AttemptKey
+	for _, key := range sortedTasks(n.held) {
+		if h := n.held[key]; !h.Stopping && h.exec != nil && h.exec.Phase == assigned {
+			out = append(out, AttemptKey{key, h.Attempt})
+		}
+	}
+	return out[max(0, len(out)-limit):]
 }

@@ -60,11 +60,12 @@ func (c *Changes) merge(e *Changes) {
 		c.Jobs[k] = true
 	}
 	for uid, from := range e.Nodes {
-		c.nodeChanges(uid).merge(from)
+		c.nodeChanges(uid).Merge(from)
 	}
 }
 
-func (n *NodeChanges) merge(from *NodeChanges) {
+// Merge adds later changes to earlier ones.
+func (n *NodeChanges) Merge(from *NodeChanges) {
 	n.Record = n.Record || from.Record
 	n.Resync = n.Resync || from.Resync
 	n.Released = n.Released || from.Released

@@ -1670,7 +1670,9 @@ type Assignment struct {
 	CommandLine string `protobuf:"bytes,4,opt,name=command_line,json=commandLine,proto3" json:"command_line,omitempty"`
 	Slots       int32  `protobuf:"varint,5,opt,name=slots,proto3" json:"slots,omitempty"`
 	// Higher runs first.
-	Priority      int32 `protobuf:"varint,6,opt,name=priority,proto3" json:"priority,omitempty"`
+	Priority int32 `protobuf:"varint,6,opt,name=priority,proto3" json:"priority,omitempty"`
+	// Present where they replace the spec's.
+	Constraints   *v1.TaskConstraints `protobuf:"bytes,7,opt,name=constraints,proto3" json:"constraints,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1745,6 +1747,13 @@ func (x *Assignment) GetPriority() int32 {
 		return x.Priority
 	}
 	return 0
+}
+
+func (x *Assignment) GetConstraints() *v1.TaskConstraints {
+	if x != nil {
+		return x.Constraints
+	}
+	return nil
 }
 
 type Removal struct {
@@ -2285,7 +2294,7 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\x03job\x18\x01 \x01(\x04R\x03job\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\rR\x04spec\x12*\n" +
 	"\x04task\x18\x03 \x01(\v2\x16.batchyard.api.v1.TaskR\x04task\x12?\n" +
-	"\bpackages\x18\x04 \x03(\v2#.batchyard.agent.v1.PackageLocationR\bpackages\"\xc0\x01\n" +
+	"\bpackages\x18\x04 \x03(\v2#.batchyard.agent.v1.PackageLocationR\bpackages\"\x85\x02\n" +
 	"\n" +
 	"Assignment\x120\n" +
 	"\x03ref\x18\x01 \x01(\v2\x1e.batchyard.agent.v1.AttemptRefR\x03ref\x12\x12\n" +
@@ -2293,7 +2302,8 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\atask_id\x18\x03 \x01(\tR\x06taskId\x12!\n" +
 	"\fcommand_line\x18\x04 \x01(\tR\vcommandLine\x12\x14\n" +
 	"\x05slots\x18\x05 \x01(\x05R\x05slots\x12\x1a\n" +
-	"\bpriority\x18\x06 \x01(\x05R\bpriority\"\xa0\x01\n" +
+	"\bpriority\x18\x06 \x01(\x05R\bpriority\x12C\n" +
+	"\vconstraints\x18\a \x01(\v2!.batchyard.api.v1.TaskConstraintsR\vconstraints\"\xa0\x01\n" +
 	"\aRemoval\x120\n" +
 	"\x03ref\x18\x01 \x01(\v2\x1e.batchyard.agent.v1.AttemptRefR\x03ref\x123\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1f.batchyard.agent.v1.RemovalKindR\x04kind\x12\x15\n" +
@@ -2402,7 +2412,8 @@ var file_batchyard_agent_v1_agent_proto_goTypes = []any{
 	(*v1.StoreAccess)(nil),        // 31: batchyard.api.v1.StoreAccess
 	(*v1.EnvironmentSetting)(nil), // 32: batchyard.api.v1.EnvironmentSetting
 	(*v1.Task)(nil),               // 33: batchyard.api.v1.Task
-	(*v1.NodeFile)(nil),           // 34: batchyard.api.v1.NodeFile
+	(*v1.TaskConstraints)(nil),    // 34: batchyard.api.v1.TaskConstraints
+	(*v1.NodeFile)(nil),           // 35: batchyard.api.v1.NodeFile
 }
 var file_batchyard_agent_v1_agent_proto_depIdxs = []int32{
 	8,  // 0: batchyard.agent.v1.JoinRequest.facts:type_name -> batchyard.agent.v1.NodeFacts
@@ -2433,25 +2444,26 @@ var file_batchyard_agent_v1_agent_proto_depIdxs = []int32{
 	33, // 25: batchyard.agent.v1.TaskSpec.task:type_name -> batchyard.api.v1.Task
 	20, // 26: batchyard.agent.v1.TaskSpec.packages:type_name -> batchyard.agent.v1.PackageLocation
 	9,  // 27: batchyard.agent.v1.Assignment.ref:type_name -> batchyard.agent.v1.AttemptRef
-	9,  // 28: batchyard.agent.v1.Removal.ref:type_name -> batchyard.agent.v1.AttemptRef
-	2,  // 29: batchyard.agent.v1.Removal.kind:type_name -> batchyard.agent.v1.RemovalKind
-	3,  // 30: batchyard.agent.v1.FileRequest.operation:type_name -> batchyard.agent.v1.FileOperation
-	9,  // 31: batchyard.agent.v1.FileRequest.attempt:type_name -> batchyard.agent.v1.AttemptRef
-	26, // 32: batchyard.agent.v1.TransferChunk.error:type_name -> batchyard.agent.v1.FileError
-	34, // 33: batchyard.agent.v1.TransferChunk.file:type_name -> batchyard.api.v1.NodeFile
-	4,  // 34: batchyard.agent.v1.AgentService.Join:input_type -> batchyard.agent.v1.JoinRequest
-	6,  // 35: batchyard.agent.v1.AgentService.Renew:input_type -> batchyard.agent.v1.RenewRequest
-	10, // 36: batchyard.agent.v1.AgentService.Session:input_type -> batchyard.agent.v1.AgentMessage
-	25, // 37: batchyard.agent.v1.AgentService.Transfer:input_type -> batchyard.agent.v1.TransferChunk
-	5,  // 38: batchyard.agent.v1.AgentService.Join:output_type -> batchyard.agent.v1.JoinResponse
-	7,  // 39: batchyard.agent.v1.AgentService.Renew:output_type -> batchyard.agent.v1.RenewResponse
-	15, // 40: batchyard.agent.v1.AgentService.Session:output_type -> batchyard.agent.v1.CoordinatorMessage
-	27, // 41: batchyard.agent.v1.AgentService.Transfer:output_type -> batchyard.agent.v1.TransferDone
-	38, // [38:42] is the sub-list for method output_type
-	34, // [34:38] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	34, // 28: batchyard.agent.v1.Assignment.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	9,  // 29: batchyard.agent.v1.Removal.ref:type_name -> batchyard.agent.v1.AttemptRef
+	2,  // 30: batchyard.agent.v1.Removal.kind:type_name -> batchyard.agent.v1.RemovalKind
+	3,  // 31: batchyard.agent.v1.FileRequest.operation:type_name -> batchyard.agent.v1.FileOperation
+	9,  // 32: batchyard.agent.v1.FileRequest.attempt:type_name -> batchyard.agent.v1.AttemptRef
+	26, // 33: batchyard.agent.v1.TransferChunk.error:type_name -> batchyard.agent.v1.FileError
+	35, // 34: batchyard.agent.v1.TransferChunk.file:type_name -> batchyard.api.v1.NodeFile
+	4,  // 35: batchyard.agent.v1.AgentService.Join:input_type -> batchyard.agent.v1.JoinRequest
+	6,  // 36: batchyard.agent.v1.AgentService.Renew:input_type -> batchyard.agent.v1.RenewRequest
+	10, // 37: batchyard.agent.v1.AgentService.Session:input_type -> batchyard.agent.v1.AgentMessage
+	25, // 38: batchyard.agent.v1.AgentService.Transfer:input_type -> batchyard.agent.v1.TransferChunk
+	5,  // 39: batchyard.agent.v1.AgentService.Join:output_type -> batchyard.agent.v1.JoinResponse
+	7,  // 40: batchyard.agent.v1.AgentService.Renew:output_type -> batchyard.agent.v1.RenewResponse
+	15, // 41: batchyard.agent.v1.AgentService.Session:output_type -> batchyard.agent.v1.CoordinatorMessage
+	27, // 42: batchyard.agent.v1.AgentService.Transfer:output_type -> batchyard.agent.v1.TransferDone
+	39, // [39:43] is the sub-list for method output_type
+	35, // [35:39] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_agent_v1_agent_proto_init() }
