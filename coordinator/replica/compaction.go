@@ -14,8 +14,7 @@ import (
 func (r *Replica) takeSnapshots(ctx context.Context) {
 	ticker := time.NewTicker(r.cfg.Snapshots.Interval)
 	defer ticker.Stop()
-	last := r.Status().Snapshot
-	var bytes uint64
+	last, bytes := r.Status().Snapshot, uint64(0)
 	for {
 		select {
 		case <-ctx.Done():
@@ -23,15 +22,40 @@ func (r *Replica) takeSnapshots(ctx context.Context) {
 		case <-ticker.C:
 		}
 		applied, written := r.fsm.applied.get(), r.store.bytes.Load()
-		if applied-min(applied, last) < r.cfg.Snapshots.Entries && written-bytes < r.cfg.Snapshots.Bytes {
+		grown := growth{entries: applied - min(applied, last), bytes: written - bytes}
+		if grown.entries < r.cfg.Snapshots.Entries && grown.bytes < r.cfg.Snapshots.Bytes {
 			continue
 		}
-		if err := r.Snapshot(); err != nil {
+		if err := r.compact(grown); err != nil {
 			r.cfg.Logger.Warn("no snapshot taken", "error", err)
 			continue
 		}
 		last, bytes = applied, written
 	}
+}
+
+// growth is what the log has gained since a snapshot.
+type growth struct{ entries, bytes uint64 }
+
+// minTrailing entries stay behind a snapshot however large they are.
+const minTrailing = 64
+
+// trailing returns how many entries to keep behind a snapshot: those asked for, as long as they are not likely to take more
+// than the bytes that are worth a snapshot.
+func (g growth) trailing(limits Snapshots) uint64 {
+	if g.entries == 0 || g.bytes/g.entries == 0 {
+		return limits.Trailing
+	}
+	return min(limits.Trailing, max(minTrailing, limits.Bytes/(g.bytes/g.entries)))
+}
+
+func (r *Replica) compact(grown growth) error {
+	now := r.raft.ReloadableConfig()
+	now.TrailingLogs = grown.trailing(r.cfg.Snapshots)
+	if err := r.raft.ReloadConfig(now); err != nil {
+		return fmt.Errorf("set trailing entries: %w", err)
+	}
+	return r.Snapshot()
 }
 
 // Snapshot writes a snapshot now and drops the log behind it. It is no error when there is nothing new.
@@ -80,7 +104,7 @@ func planStart(recorded, first, last uint64, snapshots snapshotSource) (startPla
 		}
 		// The newest snapshot may hold no more than the state does: its index also counts entries without commands. An older
 		// one is restored in any case, for the library goes on from the index of the one that it restores.
-		restore := recorded < held || meta.Index != newest
+		restore := recorded < held.recorded || meta.Index != newest
 		return startPlan{restore: restore}, checkGap(meta.Index, newest, first, last)
 	}
 	return startPlan{}, fmt.Errorf("%w: no usable snapshot: %w", ErrLogLost, errors.Join(damaged...))
@@ -97,10 +121,10 @@ func checkGap(index, newest, first, last uint64) error {
 	return nil
 }
 
-func inspect(snapshots snapshotSource, id string) (recorded uint64, err error) {
+func inspect(snapshots snapshotSource, id string) (at position, err error) {
 	_, r, err := snapshots.Open(id)
 	if err != nil {
-		return 0, err
+		return position{}, err
 	}
 	defer func() { _ = r.Close() }()
 	return verifySnapshot(r)

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,9 +28,35 @@ func (r *digestRing) at(index uint64) (sum [32]byte, known bool) {
 	return slot.sum, slot.index == index && index > 0
 }
 
-// publishDigests proposes the leader's digest from time to time, for every replica to compare with its own.
-func (r *Replica) publishDigests(ctx context.Context) {
-	ticker := time.NewTicker(r.cfg.Digests.Interval)
+// digestPublisher makes the leader propose its digest from time to time, for every replica to compare with its own.
+type digestPublisher struct {
+	limits  Digests
+	machine Machine
+	ready   func() bool
+	propose func(sum checkpointDigest)
+
+	due  chan struct{}
+	seen atomic.Uint64 // applied index when a comparison was last asked for
+}
+
+func newDigestPublisher(limits Digests, machine Machine, ready func() bool, propose func(checkpointDigest)) *digestPublisher {
+	return &digestPublisher{limits: limits, machine: machine, ready: ready, propose: propose, due: make(chan struct{}, 1)}
+}
+
+// applied asks for a comparison after enough entries.
+func (p *digestPublisher) applied(index uint64) {
+	if index-min(index, p.seen.Load()) < p.limits.Entries {
+		return
+	}
+	p.seen.Store(index)
+	select {
+	case p.due <- struct{}{}:
+	default:
+	}
+}
+
+func (p *digestPublisher) run(ctx context.Context) {
+	ticker := time.NewTicker(p.limits.Interval)
 	defer ticker.Stop()
 	var published uint64
 	for {
@@ -37,26 +64,13 @@ func (r *Replica) publishDigests(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-		case <-r.digestDue:
+		case <-p.due:
 		}
-		r.digestAt.Store(r.fsm.applied.get())
-		index, sum := r.cfg.Machine.Digest()
-		if index == published || !r.leaders.ready() {
+		index, sum := p.machine.Digest()
+		if index == published || !p.ready() {
 			continue
 		}
 		published = index
-		// Nobody waits for the outcome: a lost comparison is made up for by the next.
-		r.raft.Apply(sealDigest(checkpointDigest{index: index, sum: sum, by: r.cfg.ID}), 0)
-	}
-}
-
-// digestWhenDue asks for a comparison after enough entries. The caller is the goroutine that applies entries.
-func (r *Replica) digestWhenDue(applied uint64) {
-	if applied-min(applied, r.digestAt.Load()) < r.cfg.Digests.Entries {
-		return
-	}
-	select {
-	case r.digestDue <- struct{}{}:
-	default:
+		p.propose(checkpointDigest{index: index, sum: sum})
 	}
 }

@@ -29,7 +29,7 @@ type fsm struct {
 	halted   atomic.Bool // after a fatal error nothing more is applied
 }
 
-// applied is the response to a kindCommands entry.
+// applyResult is the response to a kindCommands entry.
 type applyResult struct{ results []any }
 
 // load takes over the state as it is on disk.
@@ -128,7 +128,8 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 		_ = os.RemoveAll(holder)
 		return nil, fmt.Errorf("checkpoint state: %w", err)
 	}
-	return &snapshot{holder: holder, dir: dir, recorded: f.machine.AppliedIndex(), logger: f.logger}, nil
+	at := position{recorded: f.machine.AppliedIndex(), passed: f.applied.get()}
+	return &snapshot{holder: holder, dir: dir, at: at, logger: f.logger}, nil
 }
 
 // Restore implements raft.FSM. The state is replaced only after the whole snapshot has been verified.
@@ -139,16 +140,17 @@ func (f *fsm) Restore(source io.ReadCloser) error {
 	}
 	defer func() { _ = os.RemoveAll(holder) }()
 	dir := filepath.Join(holder, "state")
-	recorded, err := readSnapshot(source, dir)
+	at, err := readSnapshot(source, dir)
 	if err != nil {
 		return fmt.Errorf("read snapshot: %w", err)
 	}
 	if err := f.machine.Restore(dir); err != nil {
 		return fmt.Errorf("restore state: %w", err)
 	}
-	if got := f.machine.AppliedIndex(); got != recorded {
-		return fmt.Errorf("restored state is at index %d, snapshot at %d", got, recorded)
+	if got := f.machine.AppliedIndex(); got != at.recorded {
+		return fmt.Errorf("restored state is at index %d, snapshot at %d", got, at.recorded)
 	}
 	f.load()
+	f.applied.set(max(at.recorded, at.passed))
 	return nil
 }

@@ -18,6 +18,7 @@ type journal struct {
 	index    uint64
 	sum      [32]byte
 	commands []string
+	known    map[string]struct{}
 	calls    int // of Apply that changed something
 	restores int
 	poison   bool // makes the digest wrong from the next entry on
@@ -35,7 +36,7 @@ func openJournal(dir string) (*journal, error) {
 
 // load reads the file up to the first record that is not whole.
 func (j *journal) load() error {
-	j.index, j.sum, j.commands = 0, [32]byte{}, nil
+	j.index, j.sum, j.commands, j.known = 0, [32]byte{}, nil, map[string]struct{}{}
 	data, err := os.ReadFile(j.path)
 	if err != nil && !os.IsNotExist(err) {
 		return err
@@ -73,6 +74,7 @@ func (j *journal) advance(index uint64, commands [][]byte) (results []any) {
 	j.index = index
 	for _, c := range commands {
 		j.commands = append(j.commands, string(c))
+		j.known[string(c)] = struct{}{}
 		j.sum = sha256.Sum256(fmt.Appendf(j.sum[:], "%d %s", index, c))
 		results = append(results, len(j.commands))
 	}
@@ -143,6 +145,13 @@ func (j *journal) all() []string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return append([]string(nil), j.commands...)
+}
+
+func (j *journal) has(command string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	_, ok := j.known[command]
+	return ok
 }
 
 func (j *journal) counts() (calls, restores int) {

@@ -165,7 +165,7 @@ func (r *Replica) runTerm(parent context.Context, term uint64, work func(ctx con
 	if running {
 		err = <-ended
 	}
-	if err == nil || errors.Is(err, context.Canceled) {
+	if err == nil || running && errors.Is(err, context.Canceled) {
 		log.Info("term ends")
 		return
 	}

@@ -90,7 +90,7 @@ func (r *Replica) readRound(ctx context.Context) error {
 		return err
 	}
 	target := r.raft.CommitIndex()
-	if err := r.proveLeadership(term, time.Now()); err != nil {
+	if err := r.proveLeadership(ctx, term, time.Now()); err != nil {
 		return err
 	}
 	// After the entry that begins a term every entry passes through the fsm, so its progress reaches any commit index.
@@ -122,8 +122,8 @@ func (r *Replica) awaitReady(ctx context.Context) (term uint64, err error) {
 // proveLeadership returns when a majority has acknowledged this leader in a request sent at or after since. The library's
 // VerifyLeader triggers those requests, but its own verdict also counts answers to earlier ones, which a leader that was
 // paused or cut off may find waiting; so the answers are checked, and asked for again.
-func (r *Replica) proveLeadership(term uint64, since time.Time) error {
-	for {
+func (r *Replica) proveLeadership(ctx context.Context, term uint64, since time.Time) error {
+	for ctx.Err() == nil {
 		voters := r.voters()
 		if len(voters) == 1 && voters[0] == r.cfg.ID {
 			break

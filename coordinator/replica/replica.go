@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -36,10 +35,9 @@ type Replica struct {
 	batcher   *batcher
 	reads     *readRounds
 	terms     *gate
+	digests   *digestPublisher
 
 	elections  chan bool
-	digestDue  chan struct{}
-	digestAt   atomic.Uint64 // applied index at the last comparison of digests
 	closing    chan struct{}
 	closeOnce  sync.Once
 	closeErr   error
@@ -59,7 +57,7 @@ func Open(cfg Config) (*Replica, error) {
 	}
 	r := &Replica{
 		cfg: cfg, leaders: newLeadership(), terms: newGate(), acks: &ackTable{acks: map[string]ack{}},
-		elections: make(chan bool, 1), digestDue: make(chan struct{}, 1), closing: make(chan struct{}), down: make(chan struct{}),
+		elections: make(chan bool, 1), closing: make(chan struct{}), down: make(chan struct{}),
 	}
 	if err := r.openStores(); err != nil {
 		return nil, fmt.Errorf("open replica %s: %w", cfg.ID, err)
@@ -93,9 +91,10 @@ func (r *Replica) openStores() error {
 		base = r.cfg.wrapStore(base)
 	}
 	r.store = &guardedStore{store: base, fatal: r.cfg.Fatal, dog: startWatchdog(r.cfg.Timeouts.Stall, r.cfg.Fatal)}
+	r.digests = newDigestPublisher(r.cfg.Digests, r.cfg.Machine, r.leaders.ready, r.proposeDigest)
 	r.fsm = &fsm{
 		machine: r.cfg.Machine, scratch: scratch, logger: r.cfg.Logger, fatal: r.cfg.Fatal,
-		onTerm: r.leaders.began, onApplied: r.digestWhenDue,
+		onTerm: r.leaders.began, onApplied: r.digests.applied,
 	}
 	r.fsm.load()
 	return nil
@@ -159,9 +158,15 @@ func (r *Replica) run() {
 	r.watching.Go(func() { r.followElections(r.down) })
 	r.batcher = startBatcher(r.cfg.Batching, r.raft, r.notLeader)
 	r.reads = startReadRounds(r.readRound)
-	r.background.Go(func() { r.publishDigests(ctx) })
+	r.background.Go(func() { r.digests.run(ctx) })
 	r.background.Go(func() { r.takeSnapshots(ctx) })
 	r.background.Go(func() { r.observeLeader(ctx) })
+}
+
+// proposeDigest does not wait for the outcome: a comparison that is lost is made up for by the next.
+func (r *Replica) proposeDigest(d checkpointDigest) {
+	d.by = r.cfg.ID
+	r.raft.Apply(sealDigest(d), 0)
 }
 
 // observeLeader passes on what the library notices about who leads.

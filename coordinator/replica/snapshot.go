@@ -17,27 +17,32 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// A snapshot is: magic (8 bytes), the machine's applied index (8 bytes, little endian), a tar of the checkpoint cut into
-// chunks (length, 4 bytes little endian; data), an empty chunk, and the CRC32C of everything before it (4 bytes).
+// A snapshot is: magic (8 bytes), a position (twice 8 bytes), a tar of the checkpoint cut into chunks (length, 4 bytes;
+// data), an empty chunk, and the CRC32C of everything before it (4 bytes). Numbers are little endian.
 const (
-	snapshotMagic  = "BYSNAP01"
-	snapshotHeader = len(snapshotMagic) + 8
-	maxChunk       = 1 << 20
+	snapshotMagic = "BYSNAP01"
+	maxChunk      = 1 << 20
 )
+
+// position is where in the log a state stands.
+type position struct {
+	recorded uint64 // the index recorded in the state: the last entry with commands
+	passed   uint64 // the last entry that was seen, with or without commands
+}
 
 var errBadSnapshot = errors.New("bad snapshot")
 
 // snapshot is a checkpoint on its way into the snapshot store.
 type snapshot struct {
-	holder   string // directory to delete
-	dir      string
-	recorded uint64
-	logger   *slog.Logger
+	holder string // directory to delete
+	dir    string
+	at     position
+	logger *slog.Logger
 }
 
 // Persist implements raft.FSMSnapshot.
 func (s *snapshot) Persist(sink raft.SnapshotSink) error {
-	if err := writeSnapshot(sink, s.dir, s.recorded); err != nil {
+	if err := writeSnapshot(sink, s.dir, s.at); err != nil {
 		return errors.Join(fmt.Errorf("write snapshot: %w", err), sink.Cancel())
 	}
 	return sink.Close()
@@ -50,10 +55,11 @@ func (s *snapshot) Release() {
 	}
 }
 
-func writeSnapshot(w io.Writer, dir string, recorded uint64) error {
+func writeSnapshot(w io.Writer, dir string, at position) error {
 	sum := crc32.New(castagnoli)
 	all := io.MultiWriter(w, sum)
-	head := binary.LittleEndian.AppendUint64([]byte(snapshotMagic), recorded)
+	head := binary.LittleEndian.AppendUint64([]byte(snapshotMagic), at.recorded)
+	head = binary.LittleEndian.AppendUint64(head, at.passed)
 	if _, err := all.Write(head); err != nil {
 		return err
 	}
@@ -99,50 +105,51 @@ func (c chunkWriter) Write(p []byte) (int, error) {
 	return written, nil
 }
 
-// readSnapshot unpacks a snapshot into dir, which must not exist, and returns the applied index of its state. On any
-// error dir holds rubbish.
-func readSnapshot(r io.Reader, dir string) (recorded uint64, err error) {
+// readSnapshot unpacks a snapshot into dir, which must not exist, and returns the position of its state. On any error dir
+// holds rubbish.
+func readSnapshot(r io.Reader, dir string) (at position, err error) {
 	return decodeSnapshot(r, func(archive io.Reader) error { return readTar(archive, dir) })
 }
 
-// verifySnapshot reads a snapshot to its end and returns the applied index of its state.
-func verifySnapshot(r io.Reader) (recorded uint64, err error) {
+// verifySnapshot reads a snapshot to its end and returns the position of its state.
+func verifySnapshot(r io.Reader) (at position, err error) {
 	return decodeSnapshot(r, func(io.Reader) error { return nil })
 }
 
-func decodeSnapshot(r io.Reader, consume func(archive io.Reader) error) (recorded uint64, err error) {
+func decodeSnapshot(r io.Reader, consume func(archive io.Reader) error) (at position, err error) {
 	r = bufio.NewReaderSize(r, 256<<10)
 	sum := crc32.New(castagnoli)
-	recorded, err = readSnapshotHeader(io.TeeReader(r, sum))
+	at, err = readSnapshotHeader(io.TeeReader(r, sum))
 	if err != nil {
-		return 0, err
+		return position{}, err
 	}
 	chunks := &chunkReader{r: r, sum: sum}
 	if err := consume(chunks); err != nil {
-		return 0, err
+		return position{}, err
 	}
 	if _, err := io.Copy(io.Discard, chunks); err != nil {
-		return 0, err
+		return position{}, err
 	}
 	var tail [4]byte
 	if _, err := io.ReadFull(r, tail[:]); err != nil {
-		return 0, fmt.Errorf("%w: checksum missing: %w", errBadSnapshot, err)
+		return position{}, fmt.Errorf("%w: checksum missing: %w", errBadSnapshot, err)
 	}
 	if got, want := sum.Sum32(), binary.LittleEndian.Uint32(tail[:]); got != want {
-		return 0, fmt.Errorf("%w: checksum %08x, want %08x", errBadSnapshot, got, want)
+		return position{}, fmt.Errorf("%w: checksum %08x, want %08x", errBadSnapshot, got, want)
 	}
-	return recorded, nil
+	return at, nil
 }
 
-func readSnapshotHeader(r io.Reader) (recorded uint64, err error) {
-	var head [snapshotHeader]byte
+func readSnapshotHeader(r io.Reader) (at position, err error) {
+	var head [len(snapshotMagic) + 16]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return 0, fmt.Errorf("%w: header: %w", errBadSnapshot, err)
+		return position{}, fmt.Errorf("%w: header: %w", errBadSnapshot, err)
 	}
 	if string(head[:len(snapshotMagic)]) != snapshotMagic {
-		return 0, fmt.Errorf("%w: unknown format", errBadSnapshot)
+		return position{}, fmt.Errorf("%w: unknown format", errBadSnapshot)
 	}
-	return binary.LittleEndian.Uint64(head[len(snapshotMagic):]), nil
+	numbers := head[len(snapshotMagic):]
+	return position{recorded: binary.LittleEndian.Uint64(numbers), passed: binary.LittleEndian.Uint64(numbers[8:])}, nil
 }
 
 // chunkReader joins the chunks again and ends at the empty one.

@@ -24,16 +24,16 @@ func packed(t testing.TB, files map[string]string) []byte {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 	}
 	var out bytes.Buffer
-	require.NoError(t, writeSnapshot(&out, dir, 42))
+	require.NoError(t, writeSnapshot(&out, dir, position{42, 43}))
 	return out.Bytes()
 }
 
 func TestSnapshotRoundTrip(t *testing.T) {
 	files := map[string]string{"a": "alpha", "sub/b": "beta", "sub/deep/c": string(bytes.Repeat([]byte("c"), 3<<20)), "empty": ""}
 	dir := filepath.Join(t.TempDir(), "out")
-	recorded, err := readSnapshot(bytes.NewReader(packed(t, files)), dir)
+	at, err := readSnapshot(bytes.NewReader(packed(t, files)), dir)
 	require.NoError(t, err)
-	require.EqualValues(t, 42, recorded)
+	require.Equal(t, position{42, 43}, at)
 	for name, text := range files {
 		got, err := os.ReadFile(filepath.Join(dir, name))
 		require.NoError(t, err)
@@ -155,6 +155,14 @@ func TestSnapshotsAreTakenAsTheLogGrows(t *testing.T) {
 	}
 }
 
+func TestTrailingEntriesAreFewWhenTheyAreLarge(t *testing.T) {
+	limits := Snapshots{Bytes: 1 << 20, Trailing: 1000}
+	require.EqualValues(t, 1000, growth{}.trailing(limits))
+	require.EqualValues(t, 1000, growth{entries: 100, bytes: 100 << 5}.trailing(limits))
+	require.EqualValues(t, 256, growth{entries: 100, bytes: 100 << 12}.trailing(limits))
+	require.EqualValues(t, minTrailing, growth{entries: 100, bytes: 100 << 20}.trailing(limits))
+}
+
 // shelf is a snapshotSource of snapshots that are intact, or damaged when they hold nothing.
 type shelf []struct{ index, held uint64 }
 
@@ -177,7 +185,7 @@ func (s shelf) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	}
 	defer os.RemoveAll(dir)
 	var out bytes.Buffer
-	err = writeSnapshot(&out, dir, snap.held)
+	err = writeSnapshot(&out, dir, position{snap.held, snap.index})
 	return nil, io.NopCloser(&out), err
 }
 

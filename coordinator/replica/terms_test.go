@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -93,7 +94,7 @@ func TestFailedWorkStartsAgainWhereNobodyElseCanLead(t *testing.T) {
 	starts := make(chan time.Time, 10)
 	runTerms(t, p, func(context.Context, uint64) error {
 		starts <- time.Now()
-		return errors.New("no luck")
+		return fmt.Errorf("no luck: %w", context.Canceled)
 	})
 	first := <-starts
 	require.GreaterOrEqual(t, (<-starts).Sub(first), termBackoff/2)
