@@ -133,6 +133,8 @@ func (t *txn) dispatchPool(cmd *raftlogv1.Command) (Result, bool) {
 		return t.setNodeScheduling(c.SetNodeScheduling), true
 	case *raftlogv1.Command_SetNodeState:
 		return t.setNodeState(c.SetNodeState), true
+	case *raftlogv1.Command_LeaveNodes:
+		return t.leaveNodes(c.LeaveNodes), true
 	}
 	return Result{}, false
 }

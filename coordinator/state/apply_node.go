@@ -143,6 +143,20 @@ func (t *txn) leave(p *pool, n *node, option apiv1.NodeDeallocationOption) {
 	}
 }
 
+// leaveNodes lets the nodes go that a resize has chosen, with the deallocation option of that resize.
+func (t *txn) leaveNodes(c *raftlogv1.LeaveNodes) Result {
+	p, ok := t.pool(t.account, c.PoolId)
+	if !ok {
+		return refused(batcherr.Of(batcherr.CodePoolNotFound))
+	}
+	for _, id := range c.NodeIds {
+		if n, ok := p.node(id); ok {
+			t.leave(p, n, p.rec.Deallocation)
+		}
+	}
+	return Result{}
+}
+
 type stopMode int
 
 const (

@@ -235,3 +235,24 @@ func (s *Store) Unstarted(uid uint64, limit int) []AttemptKey {
 	}
 	return out[max(0, len(out)-limit):]
 }
+
+// CanAdvance says whether AdvanceJob would change anything: something held that is not being stopped, or nothing held at all.
+func (s *Store) CanAdvance(jobUID uint64) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	j := s.jobByUID[jobUID]
+	if j == nil {
+		return false
+	}
+	waits := j.rec.Job.State == jobDisabling && j.rec.DisableOption == apiv1.DisableJobOption_DISABLE_JOB_OPTION_WAIT
+	for key, nodes := range j.held {
+		for _, uid := range nodes {
+			h := s.nodes[uid].held[key]
+			unstarted := h.exec != nil && h.exec.Phase == assigned
+			if !h.Stopping && (!waits || unstarted) {
+				return true
+			}
+		}
+	}
+	return len(j.held) == 0
+}

@@ -51,6 +51,7 @@ type Command struct {
 	//	*Command_DeleteNode
 	//	*Command_SetNodeScheduling
 	//	*Command_SetNodeState
+	//	*Command_LeaveNodes
 	//	*Command_CreateJob
 	//	*Command_UpdateJob
 	//	*Command_DeleteJob
@@ -295,6 +296,15 @@ func (x *Command) GetSetNodeState() *SetNodeState {
 	return nil
 }
 
+func (x *Command) GetLeaveNodes() *LeaveNodes {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_LeaveNodes); ok {
+			return x.LeaveNodes
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetCreateJob() *CreateJob {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_CreateJob); ok {
@@ -528,6 +538,10 @@ type Command_SetNodeState struct {
 	SetNodeState *SetNodeState `protobuf:"bytes,35,opt,name=set_node_state,json=setNodeState,proto3,oneof"`
 }
 
+type Command_LeaveNodes struct {
+	LeaveNodes *LeaveNodes `protobuf:"bytes,36,opt,name=leave_nodes,json=leaveNodes,proto3,oneof"`
+}
+
 type Command_CreateJob struct {
 	CreateJob *CreateJob `protobuf:"bytes,40,opt,name=create_job,json=createJob,proto3,oneof"`
 }
@@ -633,6 +647,8 @@ func (*Command_DeleteNode) isCommand_Kind() {}
 func (*Command_SetNodeScheduling) isCommand_Kind() {}
 
 func (*Command_SetNodeState) isCommand_Kind() {}
+
+func (*Command_LeaveNodes) isCommand_Kind() {}
 
 func (*Command_CreateJob) isCommand_Kind() {}
 
@@ -1594,6 +1610,59 @@ func (x *DeleteNode) GetNodeId() string {
 	return ""
 }
 
+// LeaveNodes begins the removal of nodes that a resize has chosen.
+type LeaveNodes struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        string                 `protobuf:"bytes,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	NodeIds       []string               `protobuf:"bytes,2,rep,name=node_ids,json=nodeIds,proto3" json:"node_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaveNodes) Reset() {
+	*x = LeaveNodes{}
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaveNodes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaveNodes) ProtoMessage() {}
+
+func (x *LeaveNodes) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaveNodes.ProtoReflect.Descriptor instead.
+func (*LeaveNodes) Descriptor() ([]byte, []int) {
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *LeaveNodes) GetPoolId() string {
+	if x != nil {
+		return x.PoolId
+	}
+	return ""
+}
+
+func (x *LeaveNodes) GetNodeIds() []string {
+	if x != nil {
+		return x.NodeIds
+	}
+	return nil
+}
+
 type SetNodeScheduling struct {
 	state         protoimpl.MessageState          `protogen:"open.v1"`
 	PoolId        string                          `protobuf:"bytes,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
@@ -1606,7 +1675,7 @@ type SetNodeScheduling struct {
 
 func (x *SetNodeScheduling) Reset() {
 	*x = SetNodeScheduling{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[18]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1618,7 +1687,7 @@ func (x *SetNodeScheduling) String() string {
 func (*SetNodeScheduling) ProtoMessage() {}
 
 func (x *SetNodeScheduling) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[18]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1631,7 +1700,7 @@ func (x *SetNodeScheduling) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetNodeScheduling.ProtoReflect.Descriptor instead.
 func (*SetNodeScheduling) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{18}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SetNodeScheduling) GetPoolId() string {
@@ -1674,7 +1743,7 @@ type SetNodeState struct {
 
 func (x *SetNodeState) Reset() {
 	*x = SetNodeState{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[19]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1686,7 +1755,7 @@ func (x *SetNodeState) String() string {
 func (*SetNodeState) ProtoMessage() {}
 
 func (x *SetNodeState) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[19]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1699,7 +1768,7 @@ func (x *SetNodeState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetNodeState.ProtoReflect.Descriptor instead.
 func (*SetNodeState) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{19}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SetNodeState) GetPoolId() string {
@@ -1740,7 +1809,7 @@ type CreateJob struct {
 
 func (x *CreateJob) Reset() {
 	*x = CreateJob{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[20]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1752,7 +1821,7 @@ func (x *CreateJob) String() string {
 func (*CreateJob) ProtoMessage() {}
 
 func (x *CreateJob) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[20]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1765,7 +1834,7 @@ func (x *CreateJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJob.ProtoReflect.Descriptor instead.
 func (*CreateJob) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{20}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CreateJob) GetJob() *v11.Job {
@@ -1787,7 +1856,7 @@ type UpdateJob struct {
 
 func (x *UpdateJob) Reset() {
 	*x = UpdateJob{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[21]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1799,7 +1868,7 @@ func (x *UpdateJob) String() string {
 func (*UpdateJob) ProtoMessage() {}
 
 func (x *UpdateJob) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[21]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1812,7 +1881,7 @@ func (x *UpdateJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateJob.ProtoReflect.Descriptor instead.
 func (*UpdateJob) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{21}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *UpdateJob) GetJobId() string {
@@ -1853,7 +1922,7 @@ type DeleteJob struct {
 
 func (x *DeleteJob) Reset() {
 	*x = DeleteJob{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[22]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1865,7 +1934,7 @@ func (x *DeleteJob) String() string {
 func (*DeleteJob) ProtoMessage() {}
 
 func (x *DeleteJob) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[22]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1878,7 +1947,7 @@ func (x *DeleteJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteJob.ProtoReflect.Descriptor instead.
 func (*DeleteJob) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{22}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DeleteJob) GetJobId() string {
@@ -1906,7 +1975,7 @@ type DisableJob struct {
 
 func (x *DisableJob) Reset() {
 	*x = DisableJob{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[23]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1918,7 +1987,7 @@ func (x *DisableJob) String() string {
 func (*DisableJob) ProtoMessage() {}
 
 func (x *DisableJob) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[23]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1931,7 +2000,7 @@ func (x *DisableJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisableJob.ProtoReflect.Descriptor instead.
 func (*DisableJob) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{23}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DisableJob) GetJobId() string {
@@ -1965,7 +2034,7 @@ type EnableJob struct {
 
 func (x *EnableJob) Reset() {
 	*x = EnableJob{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[24]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1977,7 +2046,7 @@ func (x *EnableJob) String() string {
 func (*EnableJob) ProtoMessage() {}
 
 func (x *EnableJob) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[24]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1990,7 +2059,7 @@ func (x *EnableJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnableJob.ProtoReflect.Descriptor instead.
 func (*EnableJob) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{24}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *EnableJob) GetJobId() string {
@@ -2018,7 +2087,7 @@ type TerminateJob struct {
 
 func (x *TerminateJob) Reset() {
 	*x = TerminateJob{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[25]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2030,7 +2099,7 @@ func (x *TerminateJob) String() string {
 func (*TerminateJob) ProtoMessage() {}
 
 func (x *TerminateJob) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[25]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2043,7 +2112,7 @@ func (x *TerminateJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminateJob.ProtoReflect.Descriptor instead.
 func (*TerminateJob) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{25}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TerminateJob) GetJobId() string {
@@ -2078,7 +2147,7 @@ type AdvanceJob struct {
 
 func (x *AdvanceJob) Reset() {
 	*x = AdvanceJob{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[26]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2090,7 +2159,7 @@ func (x *AdvanceJob) String() string {
 func (*AdvanceJob) ProtoMessage() {}
 
 func (x *AdvanceJob) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[26]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2103,7 +2172,7 @@ func (x *AdvanceJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceJob.ProtoReflect.Descriptor instead.
 func (*AdvanceJob) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{26}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AdvanceJob) GetJob() uint64 {
@@ -2135,7 +2204,7 @@ type NewTask struct {
 
 func (x *NewTask) Reset() {
 	*x = NewTask{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[27]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2147,7 +2216,7 @@ func (x *NewTask) String() string {
 func (*NewTask) ProtoMessage() {}
 
 func (x *NewTask) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[27]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2160,7 +2229,7 @@ func (x *NewTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewTask.ProtoReflect.Descriptor instead.
 func (*NewTask) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{27}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *NewTask) GetId() string {
@@ -2210,7 +2279,7 @@ type AddTasks struct {
 
 func (x *AddTasks) Reset() {
 	*x = AddTasks{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[28]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2222,7 +2291,7 @@ func (x *AddTasks) String() string {
 func (*AddTasks) ProtoMessage() {}
 
 func (x *AddTasks) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[28]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2235,7 +2304,7 @@ func (x *AddTasks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTasks.ProtoReflect.Descriptor instead.
 func (*AddTasks) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{28}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AddTasks) GetJobId() string {
@@ -2271,7 +2340,7 @@ type UpdateTask struct {
 
 func (x *UpdateTask) Reset() {
 	*x = UpdateTask{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[29]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2283,7 +2352,7 @@ func (x *UpdateTask) String() string {
 func (*UpdateTask) ProtoMessage() {}
 
 func (x *UpdateTask) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[29]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2296,7 +2365,7 @@ func (x *UpdateTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTask.ProtoReflect.Descriptor instead.
 func (*UpdateTask) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{29}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *UpdateTask) GetJobId() string {
@@ -2338,7 +2407,7 @@ type DeleteTask struct {
 
 func (x *DeleteTask) Reset() {
 	*x = DeleteTask{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[30]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2350,7 +2419,7 @@ func (x *DeleteTask) String() string {
 func (*DeleteTask) ProtoMessage() {}
 
 func (x *DeleteTask) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[30]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2363,7 +2432,7 @@ func (x *DeleteTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTask.ProtoReflect.Descriptor instead.
 func (*DeleteTask) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{30}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DeleteTask) GetJobId() string {
@@ -2398,7 +2467,7 @@ type TerminateTask struct {
 
 func (x *TerminateTask) Reset() {
 	*x = TerminateTask{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[31]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2410,7 +2479,7 @@ func (x *TerminateTask) String() string {
 func (*TerminateTask) ProtoMessage() {}
 
 func (x *TerminateTask) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[31]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2423,7 +2492,7 @@ func (x *TerminateTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminateTask.ProtoReflect.Descriptor instead.
 func (*TerminateTask) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{31}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *TerminateTask) GetJobId() string {
@@ -2458,7 +2527,7 @@ type ReactivateTask struct {
 
 func (x *ReactivateTask) Reset() {
 	*x = ReactivateTask{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[32]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2470,7 +2539,7 @@ func (x *ReactivateTask) String() string {
 func (*ReactivateTask) ProtoMessage() {}
 
 func (x *ReactivateTask) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[32]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2483,7 +2552,7 @@ func (x *ReactivateTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReactivateTask.ProtoReflect.Descriptor instead.
 func (*ReactivateTask) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{32}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ReactivateTask) GetJobId() string {
@@ -2517,7 +2586,7 @@ type AssignTasks struct {
 
 func (x *AssignTasks) Reset() {
 	*x = AssignTasks{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[33]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2529,7 +2598,7 @@ func (x *AssignTasks) String() string {
 func (*AssignTasks) ProtoMessage() {}
 
 func (x *AssignTasks) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[33]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2542,7 +2611,7 @@ func (x *AssignTasks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignTasks.ProtoReflect.Descriptor instead.
 func (*AssignTasks) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{33}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AssignTasks) GetNodes() []*NodePlan {
@@ -2563,7 +2632,7 @@ type NodePlan struct {
 
 func (x *NodePlan) Reset() {
 	*x = NodePlan{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[34]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2575,7 +2644,7 @@ func (x *NodePlan) String() string {
 func (*NodePlan) ProtoMessage() {}
 
 func (x *NodePlan) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[34]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2588,7 +2657,7 @@ func (x *NodePlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodePlan.ProtoReflect.Descriptor instead.
 func (*NodePlan) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{34}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *NodePlan) GetNode() uint64 {
@@ -2622,7 +2691,7 @@ type PlannedTask struct {
 
 func (x *PlannedTask) Reset() {
 	*x = PlannedTask{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[35]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2634,7 +2703,7 @@ func (x *PlannedTask) String() string {
 func (*PlannedTask) ProtoMessage() {}
 
 func (x *PlannedTask) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[35]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2647,7 +2716,7 @@ func (x *PlannedTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedTask.ProtoReflect.Descriptor instead.
 func (*PlannedTask) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{35}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PlannedTask) GetJob() uint64 {
@@ -2676,7 +2745,7 @@ type ReportAttempts struct {
 
 func (x *ReportAttempts) Reset() {
 	*x = ReportAttempts{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[36]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2688,7 +2757,7 @@ func (x *ReportAttempts) String() string {
 func (*ReportAttempts) ProtoMessage() {}
 
 func (x *ReportAttempts) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[36]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2701,7 +2770,7 @@ func (x *ReportAttempts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportAttempts.ProtoReflect.Descriptor instead.
 func (*ReportAttempts) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{36}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReportAttempts) GetNode() uint64 {
@@ -2736,7 +2805,7 @@ type RetractTasks struct {
 
 func (x *RetractTasks) Reset() {
 	*x = RetractTasks{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[37]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2748,7 +2817,7 @@ func (x *RetractTasks) String() string {
 func (*RetractTasks) ProtoMessage() {}
 
 func (x *RetractTasks) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[37]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2761,7 +2830,7 @@ func (x *RetractTasks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetractTasks.ProtoReflect.Descriptor instead.
 func (*RetractTasks) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{37}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RetractTasks) GetNode() uint64 {
@@ -2788,7 +2857,7 @@ type PutApplication struct {
 
 func (x *PutApplication) Reset() {
 	*x = PutApplication{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[38]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2800,7 +2869,7 @@ func (x *PutApplication) String() string {
 func (*PutApplication) ProtoMessage() {}
 
 func (x *PutApplication) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[38]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2813,7 +2882,7 @@ func (x *PutApplication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutApplication.ProtoReflect.Descriptor instead.
 func (*PutApplication) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{38}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PutApplication) GetRecord() *ApplicationRecord {
@@ -2839,7 +2908,7 @@ type DeleteApplication struct {
 
 func (x *DeleteApplication) Reset() {
 	*x = DeleteApplication{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[39]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2851,7 +2920,7 @@ func (x *DeleteApplication) String() string {
 func (*DeleteApplication) ProtoMessage() {}
 
 func (x *DeleteApplication) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[39]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2864,7 +2933,7 @@ func (x *DeleteApplication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteApplication.ProtoReflect.Descriptor instead.
 func (*DeleteApplication) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{39}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DeleteApplication) GetApplicationId() string {
@@ -2878,7 +2947,7 @@ var File_batchyard_raftlog_v1_commands_proto protoreflect.FileDescriptor
 
 const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\n" +
-	"#batchyard/raftlog/v1/commands.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a batchyard/api/v1/execution.proto\x1a\"batchyard/raftlog/v1/records.proto\"\xf7\x14\n" +
+	"#batchyard/raftlog/v1/commands.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a batchyard/api/v1/execution.proto\x1a\"batchyard/raftlog/v1/records.proto\"\xbc\x15\n" +
 	"\aCommand\x12\x10\n" +
 	"\x03now\x18\x01 \x01(\x03R\x03now\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12C\n" +
@@ -2909,7 +2978,9 @@ const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\vdelete_node\x18! \x01(\v2 .batchyard.raftlog.v1.DeleteNodeH\x00R\n" +
 	"deleteNode\x12Y\n" +
 	"\x13set_node_scheduling\x18\" \x01(\v2'.batchyard.raftlog.v1.SetNodeSchedulingH\x00R\x11setNodeScheduling\x12J\n" +
-	"\x0eset_node_state\x18# \x01(\v2\".batchyard.raftlog.v1.SetNodeStateH\x00R\fsetNodeState\x12@\n" +
+	"\x0eset_node_state\x18# \x01(\v2\".batchyard.raftlog.v1.SetNodeStateH\x00R\fsetNodeState\x12C\n" +
+	"\vleave_nodes\x18$ \x01(\v2 .batchyard.raftlog.v1.LeaveNodesH\x00R\n" +
+	"leaveNodes\x12@\n" +
 	"\n" +
 	"create_job\x18( \x01(\v2\x1f.batchyard.raftlog.v1.CreateJobH\x00R\tcreateJob\x12@\n" +
 	"\n" +
@@ -3006,7 +3077,11 @@ const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\n" +
 	"DeleteNode\x12\x17\n" +
 	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12\x17\n" +
-	"\anode_id\x18\x02 \x01(\tR\x06nodeId\"\xa6\x01\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\"@\n" +
+	"\n" +
+	"LeaveNodes\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12\x19\n" +
+	"\bnode_ids\x18\x02 \x03(\tR\anodeIds\"\xa6\x01\n" +
 	"\x11SetNodeScheduling\x12\x17\n" +
 	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x18\n" +
@@ -3125,7 +3200,7 @@ func file_batchyard_raftlog_v1_commands_proto_rawDescGZIP() []byte {
 	return file_batchyard_raftlog_v1_commands_proto_rawDescData
 }
 
-var file_batchyard_raftlog_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_batchyard_raftlog_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_batchyard_raftlog_v1_commands_proto_goTypes = []any{
 	(*Command)(nil),                      // 0: batchyard.raftlog.v1.Command
 	(*PutAccount)(nil),                   // 1: batchyard.raftlog.v1.PutAccount
@@ -3145,49 +3220,50 @@ var file_batchyard_raftlog_v1_commands_proto_goTypes = []any{
 	(*NodeHello)(nil),                    // 15: batchyard.raftlog.v1.NodeHello
 	(*NodeLost)(nil),                     // 16: batchyard.raftlog.v1.NodeLost
 	(*DeleteNode)(nil),                   // 17: batchyard.raftlog.v1.DeleteNode
-	(*SetNodeScheduling)(nil),            // 18: batchyard.raftlog.v1.SetNodeScheduling
-	(*SetNodeState)(nil),                 // 19: batchyard.raftlog.v1.SetNodeState
-	(*CreateJob)(nil),                    // 20: batchyard.raftlog.v1.CreateJob
-	(*UpdateJob)(nil),                    // 21: batchyard.raftlog.v1.UpdateJob
-	(*DeleteJob)(nil),                    // 22: batchyard.raftlog.v1.DeleteJob
-	(*DisableJob)(nil),                   // 23: batchyard.raftlog.v1.DisableJob
-	(*EnableJob)(nil),                    // 24: batchyard.raftlog.v1.EnableJob
-	(*TerminateJob)(nil),                 // 25: batchyard.raftlog.v1.TerminateJob
-	(*AdvanceJob)(nil),                   // 26: batchyard.raftlog.v1.AdvanceJob
-	(*NewTask)(nil),                      // 27: batchyard.raftlog.v1.NewTask
-	(*AddTasks)(nil),                     // 28: batchyard.raftlog.v1.AddTasks
-	(*UpdateTask)(nil),                   // 29: batchyard.raftlog.v1.UpdateTask
-	(*DeleteTask)(nil),                   // 30: batchyard.raftlog.v1.DeleteTask
-	(*TerminateTask)(nil),                // 31: batchyard.raftlog.v1.TerminateTask
-	(*ReactivateTask)(nil),               // 32: batchyard.raftlog.v1.ReactivateTask
-	(*AssignTasks)(nil),                  // 33: batchyard.raftlog.v1.AssignTasks
-	(*NodePlan)(nil),                     // 34: batchyard.raftlog.v1.NodePlan
-	(*PlannedTask)(nil),                  // 35: batchyard.raftlog.v1.PlannedTask
-	(*ReportAttempts)(nil),               // 36: batchyard.raftlog.v1.ReportAttempts
-	(*RetractTasks)(nil),                 // 37: batchyard.raftlog.v1.RetractTasks
-	(*PutApplication)(nil),               // 38: batchyard.raftlog.v1.PutApplication
-	(*DeleteApplication)(nil),            // 39: batchyard.raftlog.v1.DeleteApplication
-	(*AccountRecord)(nil),                // 40: batchyard.raftlog.v1.AccountRecord
-	(*JoinTokenRecord)(nil),              // 41: batchyard.raftlog.v1.JoinTokenRecord
-	(*v1.NodeFacts)(nil),                 // 42: batchyard.agent.v1.NodeFacts
-	(*MemberRecord)(nil),                 // 43: batchyard.raftlog.v1.MemberRecord
-	(*v11.Pool)(nil),                     // 44: batchyard.api.v1.Pool
-	(*v11.PoolUpdateOptions)(nil),        // 45: batchyard.api.v1.PoolUpdateOptions
-	(*v11.Conditions)(nil),               // 46: batchyard.api.v1.Conditions
-	(*v11.PoolResizeOptions)(nil),        // 47: batchyard.api.v1.PoolResizeOptions
-	(*v11.NodeRemoveOptions)(nil),        // 48: batchyard.api.v1.NodeRemoveOptions
-	(*v11.ResizeError)(nil),              // 49: batchyard.api.v1.ResizeError
-	(v11.NodeDisableSchedulingOption)(0), // 50: batchyard.api.v1.NodeDisableSchedulingOption
-	(v11.NodeState)(0),                   // 51: batchyard.api.v1.NodeState
-	(*v11.NodeError)(nil),                // 52: batchyard.api.v1.NodeError
-	(*v11.Job)(nil),                      // 53: batchyard.api.v1.Job
-	(*v11.JobUpdateOptions)(nil),         // 54: batchyard.api.v1.JobUpdateOptions
-	(v11.DisableJobOption)(0),            // 55: batchyard.api.v1.DisableJobOption
-	(*v11.TaskDependencies)(nil),         // 56: batchyard.api.v1.TaskDependencies
-	(*v11.TaskConstraints)(nil),          // 57: batchyard.api.v1.TaskConstraints
-	(*v1.AttemptReport)(nil),             // 58: batchyard.agent.v1.AttemptReport
-	(*v1.AttemptRef)(nil),                // 59: batchyard.agent.v1.AttemptRef
-	(*ApplicationRecord)(nil),            // 60: batchyard.raftlog.v1.ApplicationRecord
+	(*LeaveNodes)(nil),                   // 18: batchyard.raftlog.v1.LeaveNodes
+	(*SetNodeScheduling)(nil),            // 19: batchyard.raftlog.v1.SetNodeScheduling
+	(*SetNodeState)(nil),                 // 20: batchyard.raftlog.v1.SetNodeState
+	(*CreateJob)(nil),                    // 21: batchyard.raftlog.v1.CreateJob
+	(*UpdateJob)(nil),                    // 22: batchyard.raftlog.v1.UpdateJob
+	(*DeleteJob)(nil),                    // 23: batchyard.raftlog.v1.DeleteJob
+	(*DisableJob)(nil),                   // 24: batchyard.raftlog.v1.DisableJob
+	(*EnableJob)(nil),                    // 25: batchyard.raftlog.v1.EnableJob
+	(*TerminateJob)(nil),                 // 26: batchyard.raftlog.v1.TerminateJob
+	(*AdvanceJob)(nil),                   // 27: batchyard.raftlog.v1.AdvanceJob
+	(*NewTask)(nil),                      // 28: batchyard.raftlog.v1.NewTask
+	(*AddTasks)(nil),                     // 29: batchyard.raftlog.v1.AddTasks
+	(*UpdateTask)(nil),                   // 30: batchyard.raftlog.v1.UpdateTask
+	(*DeleteTask)(nil),                   // 31: batchyard.raftlog.v1.DeleteTask
+	(*TerminateTask)(nil),                // 32: batchyard.raftlog.v1.TerminateTask
+	(*ReactivateTask)(nil),               // 33: batchyard.raftlog.v1.ReactivateTask
+	(*AssignTasks)(nil),                  // 34: batchyard.raftlog.v1.AssignTasks
+	(*NodePlan)(nil),                     // 35: batchyard.raftlog.v1.NodePlan
+	(*PlannedTask)(nil),                  // 36: batchyard.raftlog.v1.PlannedTask
+	(*ReportAttempts)(nil),               // 37: batchyard.raftlog.v1.ReportAttempts
+	(*RetractTasks)(nil),                 // 38: batchyard.raftlog.v1.RetractTasks
+	(*PutApplication)(nil),               // 39: batchyard.raftlog.v1.PutApplication
+	(*DeleteApplication)(nil),            // 40: batchyard.raftlog.v1.DeleteApplication
+	(*AccountRecord)(nil),                // 41: batchyard.raftlog.v1.AccountRecord
+	(*JoinTokenRecord)(nil),              // 42: batchyard.raftlog.v1.JoinTokenRecord
+	(*v1.NodeFacts)(nil),                 // 43: batchyard.agent.v1.NodeFacts
+	(*MemberRecord)(nil),                 // 44: batchyard.raftlog.v1.MemberRecord
+	(*v11.Pool)(nil),                     // 45: batchyard.api.v1.Pool
+	(*v11.PoolUpdateOptions)(nil),        // 46: batchyard.api.v1.PoolUpdateOptions
+	(*v11.Conditions)(nil),               // 47: batchyard.api.v1.Conditions
+	(*v11.PoolResizeOptions)(nil),        // 48: batchyard.api.v1.PoolResizeOptions
+	(*v11.NodeRemoveOptions)(nil),        // 49: batchyard.api.v1.NodeRemoveOptions
+	(*v11.ResizeError)(nil),              // 50: batchyard.api.v1.ResizeError
+	(v11.NodeDisableSchedulingOption)(0), // 51: batchyard.api.v1.NodeDisableSchedulingOption
+	(v11.NodeState)(0),                   // 52: batchyard.api.v1.NodeState
+	(*v11.NodeError)(nil),                // 53: batchyard.api.v1.NodeError
+	(*v11.Job)(nil),                      // 54: batchyard.api.v1.Job
+	(*v11.JobUpdateOptions)(nil),         // 55: batchyard.api.v1.JobUpdateOptions
+	(v11.DisableJobOption)(0),            // 56: batchyard.api.v1.DisableJobOption
+	(*v11.TaskDependencies)(nil),         // 57: batchyard.api.v1.TaskDependencies
+	(*v11.TaskConstraints)(nil),          // 58: batchyard.api.v1.TaskConstraints
+	(*v1.AttemptReport)(nil),             // 59: batchyard.agent.v1.AttemptReport
+	(*v1.AttemptRef)(nil),                // 60: batchyard.agent.v1.AttemptRef
+	(*ApplicationRecord)(nil),            // 61: batchyard.raftlog.v1.ApplicationRecord
 }
 var file_batchyard_raftlog_v1_commands_proto_depIdxs = []int32{
 	1,  // 0: batchyard.raftlog.v1.Command.put_account:type_name -> batchyard.raftlog.v1.PutAccount
@@ -3207,68 +3283,69 @@ var file_batchyard_raftlog_v1_commands_proto_depIdxs = []int32{
 	15, // 14: batchyard.raftlog.v1.Command.node_hello:type_name -> batchyard.raftlog.v1.NodeHello
 	16, // 15: batchyard.raftlog.v1.Command.node_lost:type_name -> batchyard.raftlog.v1.NodeLost
 	17, // 16: batchyard.raftlog.v1.Command.delete_node:type_name -> batchyard.raftlog.v1.DeleteNode
-	18, // 17: batchyard.raftlog.v1.Command.set_node_scheduling:type_name -> batchyard.raftlog.v1.SetNodeScheduling
-	19, // 18: batchyard.raftlog.v1.Command.set_node_state:type_name -> batchyard.raftlog.v1.SetNodeState
-	20, // 19: batchyard.raftlog.v1.Command.create_job:type_name -> batchyard.raftlog.v1.CreateJob
-	21, // 20: batchyard.raftlog.v1.Command.update_job:type_name -> batchyard.raftlog.v1.UpdateJob
-	22, // 21: batchyard.raftlog.v1.Command.delete_job:type_name -> batchyard.raftlog.v1.DeleteJob
-	23, // 22: batchyard.raftlog.v1.Command.disable_job:type_name -> batchyard.raftlog.v1.DisableJob
-	24, // 23: batchyard.raftlog.v1.Command.enable_job:type_name -> batchyard.raftlog.v1.EnableJob
-	25, // 24: batchyard.raftlog.v1.Command.terminate_job:type_name -> batchyard.raftlog.v1.TerminateJob
-	26, // 25: batchyard.raftlog.v1.Command.advance_job:type_name -> batchyard.raftlog.v1.AdvanceJob
-	28, // 26: batchyard.raftlog.v1.Command.add_tasks:type_name -> batchyard.raftlog.v1.AddTasks
-	29, // 27: batchyard.raftlog.v1.Command.update_task:type_name -> batchyard.raftlog.v1.UpdateTask
-	30, // 28: batchyard.raftlog.v1.Command.delete_task:type_name -> batchyard.raftlog.v1.DeleteTask
-	31, // 29: batchyard.raftlog.v1.Command.terminate_task:type_name -> batchyard.raftlog.v1.TerminateTask
-	32, // 30: batchyard.raftlog.v1.Command.reactivate_task:type_name -> batchyard.raftlog.v1.ReactivateTask
-	33, // 31: batchyard.raftlog.v1.Command.assign_tasks:type_name -> batchyard.raftlog.v1.AssignTasks
-	36, // 32: batchyard.raftlog.v1.Command.report_attempts:type_name -> batchyard.raftlog.v1.ReportAttempts
-	37, // 33: batchyard.raftlog.v1.Command.retract_tasks:type_name -> batchyard.raftlog.v1.RetractTasks
-	38, // 34: batchyard.raftlog.v1.Command.put_application:type_name -> batchyard.raftlog.v1.PutApplication
-	39, // 35: batchyard.raftlog.v1.Command.delete_application:type_name -> batchyard.raftlog.v1.DeleteApplication
-	40, // 36: batchyard.raftlog.v1.PutAccount.record:type_name -> batchyard.raftlog.v1.AccountRecord
-	41, // 37: batchyard.raftlog.v1.PutJoinToken.record:type_name -> batchyard.raftlog.v1.JoinTokenRecord
-	42, // 38: batchyard.raftlog.v1.UseJoinToken.facts:type_name -> batchyard.agent.v1.NodeFacts
-	43, // 39: batchyard.raftlog.v1.PutMember.record:type_name -> batchyard.raftlog.v1.MemberRecord
-	44, // 40: batchyard.raftlog.v1.CreatePool.pool:type_name -> batchyard.api.v1.Pool
-	45, // 41: batchyard.raftlog.v1.UpdatePool.update:type_name -> batchyard.api.v1.PoolUpdateOptions
-	46, // 42: batchyard.raftlog.v1.UpdatePool.conditions:type_name -> batchyard.api.v1.Conditions
-	46, // 43: batchyard.raftlog.v1.DeletePool.conditions:type_name -> batchyard.api.v1.Conditions
-	47, // 44: batchyard.raftlog.v1.ResizePool.options:type_name -> batchyard.api.v1.PoolResizeOptions
-	46, // 45: batchyard.raftlog.v1.ResizePool.conditions:type_name -> batchyard.api.v1.Conditions
-	46, // 46: batchyard.raftlog.v1.StopPoolResize.conditions:type_name -> batchyard.api.v1.Conditions
-	48, // 47: batchyard.raftlog.v1.RemoveNodes.options:type_name -> batchyard.api.v1.NodeRemoveOptions
-	46, // 48: batchyard.raftlog.v1.RemoveNodes.conditions:type_name -> batchyard.api.v1.Conditions
-	49, // 49: batchyard.raftlog.v1.FinishResize.errors:type_name -> batchyard.api.v1.ResizeError
-	42, // 50: batchyard.raftlog.v1.NodeHello.facts:type_name -> batchyard.agent.v1.NodeFacts
-	50, // 51: batchyard.raftlog.v1.SetNodeScheduling.option:type_name -> batchyard.api.v1.NodeDisableSchedulingOption
-	51, // 52: batchyard.raftlog.v1.SetNodeState.state:type_name -> batchyard.api.v1.NodeState
-	52, // 53: batchyard.raftlog.v1.SetNodeState.errors:type_name -> batchyard.api.v1.NodeError
-	53, // 54: batchyard.raftlog.v1.CreateJob.job:type_name -> batchyard.api.v1.Job
-	54, // 55: batchyard.raftlog.v1.UpdateJob.update:type_name -> batchyard.api.v1.JobUpdateOptions
-	46, // 56: batchyard.raftlog.v1.UpdateJob.conditions:type_name -> batchyard.api.v1.Conditions
-	46, // 57: batchyard.raftlog.v1.DeleteJob.conditions:type_name -> batchyard.api.v1.Conditions
-	55, // 58: batchyard.raftlog.v1.DisableJob.option:type_name -> batchyard.api.v1.DisableJobOption
-	46, // 59: batchyard.raftlog.v1.DisableJob.conditions:type_name -> batchyard.api.v1.Conditions
-	46, // 60: batchyard.raftlog.v1.EnableJob.conditions:type_name -> batchyard.api.v1.Conditions
-	46, // 61: batchyard.raftlog.v1.TerminateJob.conditions:type_name -> batchyard.api.v1.Conditions
-	56, // 62: batchyard.raftlog.v1.NewTask.depends_on:type_name -> batchyard.api.v1.TaskDependencies
-	27, // 63: batchyard.raftlog.v1.AddTasks.tasks:type_name -> batchyard.raftlog.v1.NewTask
-	57, // 64: batchyard.raftlog.v1.UpdateTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	46, // 65: batchyard.raftlog.v1.UpdateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	46, // 66: batchyard.raftlog.v1.DeleteTask.conditions:type_name -> batchyard.api.v1.Conditions
-	46, // 67: batchyard.raftlog.v1.TerminateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	46, // 68: batchyard.raftlog.v1.ReactivateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	34, // 69: batchyard.raftlog.v1.AssignTasks.nodes:type_name -> batchyard.raftlog.v1.NodePlan
-	35, // 70: batchyard.raftlog.v1.NodePlan.tasks:type_name -> batchyard.raftlog.v1.PlannedTask
-	58, // 71: batchyard.raftlog.v1.ReportAttempts.reports:type_name -> batchyard.agent.v1.AttemptReport
-	59, // 72: batchyard.raftlog.v1.RetractTasks.attempts:type_name -> batchyard.agent.v1.AttemptRef
-	60, // 73: batchyard.raftlog.v1.PutApplication.record:type_name -> batchyard.raftlog.v1.ApplicationRecord
-	74, // [74:74] is the sub-list for method output_type
-	74, // [74:74] is the sub-list for method input_type
-	74, // [74:74] is the sub-list for extension type_name
-	74, // [74:74] is the sub-list for extension extendee
-	0,  // [0:74] is the sub-list for field type_name
+	19, // 17: batchyard.raftlog.v1.Command.set_node_scheduling:type_name -> batchyard.raftlog.v1.SetNodeScheduling
+	20, // 18: batchyard.raftlog.v1.Command.set_node_state:type_name -> batchyard.raftlog.v1.SetNodeState
+	18, // 19: batchyard.raftlog.v1.Command.leave_nodes:type_name -> batchyard.raftlog.v1.LeaveNodes
+	21, // 20: batchyard.raftlog.v1.Command.create_job:type_name -> batchyard.raftlog.v1.CreateJob
+	22, // 21: batchyard.raftlog.v1.Command.update_job:type_name -> batchyard.raftlog.v1.UpdateJob
+	23, // 22: batchyard.raftlog.v1.Command.delete_job:type_name -> batchyard.raftlog.v1.DeleteJob
+	24, // 23: batchyard.raftlog.v1.Command.disable_job:type_name -> batchyard.raftlog.v1.DisableJob
+	25, // 24: batchyard.raftlog.v1.Command.enable_job:type_name -> batchyard.raftlog.v1.EnableJob
+	26, // 25: batchyard.raftlog.v1.Command.terminate_job:type_name -> batchyard.raftlog.v1.TerminateJob
+	27, // 26: batchyard.raftlog.v1.Command.advance_job:type_name -> batchyard.raftlog.v1.AdvanceJob
+	29, // 27: batchyard.raftlog.v1.Command.add_tasks:type_name -> batchyard.raftlog.v1.AddTasks
+	30, // 28: batchyard.raftlog.v1.Command.update_task:type_name -> batchyard.raftlog.v1.UpdateTask
+	31, // 29: batchyard.raftlog.v1.Command.delete_task:type_name -> batchyard.raftlog.v1.DeleteTask
+	32, // 30: batchyard.raftlog.v1.Command.terminate_task:type_name -> batchyard.raftlog.v1.TerminateTask
+	33, // 31: batchyard.raftlog.v1.Command.reactivate_task:type_name -> batchyard.raftlog.v1.ReactivateTask
+	34, // 32: batchyard.raftlog.v1.Command.assign_tasks:type_name -> batchyard.raftlog.v1.AssignTasks
+	37, // 33: batchyard.raftlog.v1.Command.report_attempts:type_name -> batchyard.raftlog.v1.ReportAttempts
+	38, // 34: batchyard.raftlog.v1.Command.retract_tasks:type_name -> batchyard.raftlog.v1.RetractTasks
+	39, // 35: batchyard.raftlog.v1.Command.put_application:type_name -> batchyard.raftlog.v1.PutApplication
+	40, // 36: batchyard.raftlog.v1.Command.delete_application:type_name -> batchyard.raftlog.v1.DeleteApplication
+	41, // 37: batchyard.raftlog.v1.PutAccount.record:type_name -> batchyard.raftlog.v1.AccountRecord
+	42, // 38: batchyard.raftlog.v1.PutJoinToken.record:type_name -> batchyard.raftlog.v1.JoinTokenRecord
+	43, // 39: batchyard.raftlog.v1.UseJoinToken.facts:type_name -> batchyard.agent.v1.NodeFacts
+	44, // 40: batchyard.raftlog.v1.PutMember.record:type_name -> batchyard.raftlog.v1.MemberRecord
+	45, // 41: batchyard.raftlog.v1.CreatePool.pool:type_name -> batchyard.api.v1.Pool
+	46, // 42: batchyard.raftlog.v1.UpdatePool.update:type_name -> batchyard.api.v1.PoolUpdateOptions
+	47, // 43: batchyard.raftlog.v1.UpdatePool.conditions:type_name -> batchyard.api.v1.Conditions
+	47, // 44: batchyard.raftlog.v1.DeletePool.conditions:type_name -> batchyard.api.v1.Conditions
+	48, // 45: batchyard.raftlog.v1.ResizePool.options:type_name -> batchyard.api.v1.PoolResizeOptions
+	47, // 46: batchyard.raftlog.v1.ResizePool.conditions:type_name -> batchyard.api.v1.Conditions
+	47, // 47: batchyard.raftlog.v1.StopPoolResize.conditions:type_name -> batchyard.api.v1.Conditions
+	49, // 48: batchyard.raftlog.v1.RemoveNodes.options:type_name -> batchyard.api.v1.NodeRemoveOptions
+	47, // 49: batchyard.raftlog.v1.RemoveNodes.conditions:type_name -> batchyard.api.v1.Conditions
+	50, // 50: batchyard.raftlog.v1.FinishResize.errors:type_name -> batchyard.api.v1.ResizeError
+	43, // 51: batchyard.raftlog.v1.NodeHello.facts:type_name -> batchyard.agent.v1.NodeFacts
+	51, // 52: batchyard.raftlog.v1.SetNodeScheduling.option:type_name -> batchyard.api.v1.NodeDisableSchedulingOption
+	52, // 53: batchyard.raftlog.v1.SetNodeState.state:type_name -> batchyard.api.v1.NodeState
+	53, // 54: batchyard.raftlog.v1.SetNodeState.errors:type_name -> batchyard.api.v1.NodeError
+	54, // 55: batchyard.raftlog.v1.CreateJob.job:type_name -> batchyard.api.v1.Job
+	55, // 56: batchyard.raftlog.v1.UpdateJob.update:type_name -> batchyard.api.v1.JobUpdateOptions
+	47, // 57: batchyard.raftlog.v1.UpdateJob.conditions:type_name -> batchyard.api.v1.Conditions
+	47, // 58: batchyard.raftlog.v1.DeleteJob.conditions:type_name -> batchyard.api.v1.Conditions
+	56, // 59: batchyard.raftlog.v1.DisableJob.option:type_name -> batchyard.api.v1.DisableJobOption
+	47, // 60: batchyard.raftlog.v1.DisableJob.conditions:type_name -> batchyard.api.v1.Conditions
+	47, // 61: batchyard.raftlog.v1.EnableJob.conditions:type_name -> batchyard.api.v1.Conditions
+	47, // 62: batchyard.raftlog.v1.TerminateJob.conditions:type_name -> batchyard.api.v1.Conditions
+	57, // 63: batchyard.raftlog.v1.NewTask.depends_on:type_name -> batchyard.api.v1.TaskDependencies
+	28, // 64: batchyard.raftlog.v1.AddTasks.tasks:type_name -> batchyard.raftlog.v1.NewTask
+	58, // 65: batchyard.raftlog.v1.UpdateTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	47, // 66: batchyard.raftlog.v1.UpdateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	47, // 67: batchyard.raftlog.v1.DeleteTask.conditions:type_name -> batchyard.api.v1.Conditions
+	47, // 68: batchyard.raftlog.v1.TerminateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	47, // 69: batchyard.raftlog.v1.ReactivateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	35, // 70: batchyard.raftlog.v1.AssignTasks.nodes:type_name -> batchyard.raftlog.v1.NodePlan
+	36, // 71: batchyard.raftlog.v1.NodePlan.tasks:type_name -> batchyard.raftlog.v1.PlannedTask
+	59, // 72: batchyard.raftlog.v1.ReportAttempts.reports:type_name -> batchyard.agent.v1.AttemptReport
+	60, // 73: batchyard.raftlog.v1.RetractTasks.attempts:type_name -> batchyard.agent.v1.AttemptRef
+	61, // 74: batchyard.raftlog.v1.PutApplication.record:type_name -> batchyard.raftlog.v1.ApplicationRecord
+	75, // [75:75] is the sub-list for method output_type
+	75, // [75:75] is the sub-list for method input_type
+	75, // [75:75] is the sub-list for extension type_name
+	75, // [75:75] is the sub-list for extension extendee
+	0,  // [0:75] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_raftlog_v1_commands_proto_init() }
@@ -3297,6 +3374,7 @@ func file_batchyard_raftlog_v1_commands_proto_init() {
 		(*Command_DeleteNode)(nil),
 		(*Command_SetNodeScheduling)(nil),
 		(*Command_SetNodeState)(nil),
+		(*Command_LeaveNodes)(nil),
 		(*Command_CreateJob)(nil),
 		(*Command_UpdateJob)(nil),
 		(*Command_DeleteJob)(nil),
@@ -3321,7 +3399,7 @@ func file_batchyard_raftlog_v1_commands_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_batchyard_raftlog_v1_commands_proto_rawDesc), len(file_batchyard_raftlog_v1_commands_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   40,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
