@@ -1,0 +1,82 @@
+package task
+
+import apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
+
+// Observation is something that an attempt's life depends on. Times are Unix nanoseconds.
+type Observation interface{ observation() }
+
+// Admitted says that slots are free for the attempt.
+type Admitted struct{ At int64 }
+
+// Staged says that staging is over; Failure is nil when all is in place.
+type Staged struct {
+	At      int64
+	Failure *apiv1.TaskFailureInfo
+}
+
+// LaunchFailed says that the command could not be started.
+type LaunchFailed struct {
+	At      int64
+	Failure *apiv1.TaskFailureInfo
+}
+
+// EndReason is why a command is no longer running.
+type EndReason uint8
+
+// The reasons.
+const (
+	EndedByItself    EndReason = iota
+	EndedOnStop                // a stop was asked for, and it did its work
+	EndedByWallClock           // its maxWallClockTime was over
+	EndedByLease               // the node's right to run attempts ran out
+	EndLost                    // how it ended is not known
+)
+
+// Exited says that all processes of the command are gone.
+type Exited struct {
+	At       int64
+	Reason   EndReason
+	ExitCode int32 // meaningless for EndLost
+	Usage    Usage
+}
+
+// Uploaded says that the upload of output files is over.
+type Uploaded struct {
+	At      int64
+	Failure *apiv1.TaskFailureInfo
+}
+
+// StopAsked is the coordinator's wish to have the attempt ended, or its ignorance of it.
+type StopAsked struct{ At int64 }
+
+// Retracted is the coordinator's wish to have the attempt back unless it has begun.
+type Retracted struct{}
+
+// CleanAsked is the coordinator's wish to have the directory deleted.
+type CleanAsked struct{ At int64 }
+
+// Committed says that the newest report is acknowledged.
+type Committed struct{}
+
+// RetentionOver says that the directory's time has come.
+type RetentionOver struct{}
+
+// Lost says that nothing is known of an attempt that should have been running.
+type Lost struct{ At int64 }
+
+// Resumed says that the agent has started again and the supervisor still runs the command, or that the command had not
+// been handed to it.
+type Resumed struct{ At int64 }
+
+func (Admitted) observation()      {}
+func (Staged) observation()        {}
+func (LaunchFailed) observation()  {}
+func (Exited) observation()        {}
+func (Uploaded) observation()      {}
+func (StopAsked) observation()     {}
+func (Retracted) observation()     {}
+func (CleanAsked) observation()    {}
+func (Committed) observation()     {}
+func (RetentionOver) observation() {}
+func (Lost) observation()          {}
+func (Resumed) observation()       {}

@@ -1,0 +1,54 @@
+// Package task is one attempt's life on a node: a pure step function, the loop around it and its durable record.
+package task
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
+)
+
+// Ref names an attempt; unlike the message it can be compared and is a map's key.
+type Ref struct {
+	Job     uint64
+	Task    uint64
+	Attempt uint32
+}
+
+// RefOf reads a message.
+func RefOf(m *agentv1.AttemptRef) Ref {
+	return Ref{Job: m.GetJob(), Task: m.GetTask(), Attempt: m.GetAttempt()}
+}
+
+// Message writes the reference for the wire.
+func (r Ref) Message() *agentv1.AttemptRef {
+	return &agentv1.AttemptRef{Job: r.Job, Task: r.Task, Attempt: r.Attempt}
+}
+
+// String is the attempt's name at the supervisor, "JOB.TASK.ATTEMPT".
+func (r Ref) String() string {
+	b := make([]byte, 0, 32)
+	b = strconv.AppendUint(b, r.Job, 10)
+	b = append(b, '.')
+	b = strconv.AppendUint(b, r.Task, 10)
+	b = append(b, '.')
+	b = strconv.AppendUint(b, uint64(r.Attempt), 10)
+	return string(b)
+}
+
+// ParseRef reads what String wrote and nothing else.
+func ParseRef(text string) (Ref, error) {
+	parts := strings.Split(text, ".")
+	if len(parts) != 3 {
+		return Ref{}, fmt.Errorf("%q does not name an attempt", text)
+	}
+	job, err1 := strconv.ParseUint(parts[0], 10, 64)
+	task, err2 := strconv.ParseUint(parts[1], 10, 64)
+	attempt, err3 := strconv.ParseUint(parts[2], 10, 32)
+	ref := Ref{Job: job, Task: task, Attempt: uint32(attempt)}
+	if err1 != nil || err2 != nil || err3 != nil || ref.String() != text {
+		return Ref{}, fmt.Errorf("%q does not name an attempt", text)
+	}
+	return ref, nil
+}
