@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -55,7 +56,25 @@ func openDiskStore(dir string, logger hclog.Logger) (*diskStore, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open log: %w", err), meta.Close(), lock.Close())
 	}
+	if err := errors.Join(syncDir(dir), syncDir(filepath.Dir(dir))); err != nil {
+		return nil, errors.Join(err, w.Close(), meta.Close(), lock.Close())
+	}
 	return &diskStore{WAL: w, meta: meta, lock: lock}, nil
+}
+
+// syncDir makes what was created in dir outlive a power cut. Windows has nothing like it, nor the need.
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("sync directory: %w", err)
+	}
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		return fmt.Errorf("sync directory %s: %w", dir, err)
+	}
+	return nil
 }
 
 // Close also closes the meta file, which WAL.Close forgets: opening the directory again would hang.

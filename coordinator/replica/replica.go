@@ -47,11 +47,21 @@ type Replica struct {
 	down       chan struct{}  // closed when the library is
 }
 
-// Open starts the replica in cfg.Dir, where the state may be older than the log. It verifies the whole log first.
+// Open starts the replica in cfg.Dir, where the state may be older than the log. It verifies the whole log first. It owns
+// cfg.Listener from here on, and closes it when it fails.
 func Open(cfg Config) (*Replica, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	r, err := open(cfg)
+	if err != nil {
+		_ = cfg.Listener.Close()
+		return nil, fmt.Errorf("open replica %s: %w", cfg.ID, err)
+	}
+	return r, nil
+}
+
+func open(cfg Config) (*Replica, error) {
 	if cfg.Fatal == nil {
 		cfg.Fatal = exitOnFatal(cfg.Logger)
 	}
@@ -60,10 +70,10 @@ func Open(cfg Config) (*Replica, error) {
 		elections: make(chan bool, 1), closing: make(chan struct{}), down: make(chan struct{}),
 	}
 	if err := r.openStores(); err != nil {
-		return nil, fmt.Errorf("open replica %s: %w", cfg.ID, err)
+		return nil, err
 	}
 	if err := r.start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("start replica %s: %w", cfg.ID, err), r.closeStores())
+		return nil, errors.Join(err, r.closeStores())
 	}
 	return r, nil
 }

@@ -2,7 +2,6 @@ package replica
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -110,29 +109,29 @@ func TestFullQueueBlocksUntilContextEnds(t *testing.T) {
 	defer gate.open()
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	var wg sync.WaitGroup
-	errs := make(chan error, 10)
-	for i := range 10 {
-		wg.Go(func() {
-			_, err := p.Propose(ctx, fmt.Append(nil, i))
-			errs <- err
-		})
+	submitted := p.Status().Entries + 1
+	hanging, err := p.ProposeAsync(ctx, []byte("hanging"))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return p.Status().Entries == submitted }, 10*time.Second, time.Millisecond)
+	var waiting []*Pending
+	for i := range 2 {
+		w, err := p.ProposeAsync(ctx, fmt.Append(nil, i))
+		require.NoError(t, err)
+		waiting = append(waiting, w)
 	}
-	wg.Wait()
-	var unknown, refused int
-	for range 10 {
-		switch err := <-errs; {
-		case errors.Is(err, ErrUnknownOutcome):
-			unknown++
-		case errors.Is(err, context.DeadlineExceeded):
-			refused++
-		}
+	_, err = p.ProposeAsync(ctx, []byte("no room"))
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	_, err = hanging.Wait(ctx)
+	require.ErrorIs(t, err, ErrUnknownOutcome)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	for _, w := range waiting {
+		_, err := w.Wait(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NotErrorIs(t, err, ErrUnknownOutcome, "it was still in the queue")
 	}
-	require.Equal(t, 1, unknown, "the one in the hanging entry")
-	require.Equal(t, 9, refused)
 	gate.open()
 	p.propose("after")
-	require.Len(t, p.journal.all(), 2, "withdrawn commands must not be applied")
+	require.Equal(t, []string{"hanging", "after"}, p.journal.all(), "withdrawn commands must not be applied")
 }
 
 func TestRestartKeepsEverything(t *testing.T) {
