@@ -1461,7 +1461,7 @@ const file_batchyard_api_v1_execution_proto_rawDesc = "" +
 	"\fis_read_only\x18\x02 \x01(\bB\x15\x8a\xe7\x18\x11\n" +
 	"\x0f2024-07-01.20.0H\x00R\n" +
 	"isReadOnly\x88\x01\x01B\x0f\n" +
-	"\r_is_read_only\"\xcf\x02\n" +
+	"\r_is_read_only\"\xa8\x03\n" +
 	"\fResourceFile\x12=\n" +
 	"\x1bauto_storage_container_name\x18\x01 \x01(\tR\x18autoStorageContainerName\x122\n" +
 	"\x15storage_container_url\x18\x02 \x01(\tR\x13storageContainerUrl\x12\x19\n" +
@@ -1469,19 +1469,19 @@ const file_batchyard_api_v1_execution_proto_rawDesc = "" +
 	"\vblob_prefix\x18\x04 \x01(\tR\n" +
 	"blobPrefix\x12\x1b\n" +
 	"\tfile_path\x18\x05 \x01(\tR\bfilePath\x12\x1b\n" +
-	"\tfile_mode\x18\x06 \x01(\tR\bfileMode\x12V\n" +
-	"\x12identity_reference\x18\a \x01(\v2'.batchyard.api.v1.NodeIdentityReferenceR\x11identityReference\"\xe3\x01\n" +
+	"\tfile_mode\x18\x06 \x01(\tR\bfileMode\x12\xae\x01\n" +
+	"\x12identity_reference\x18\a \x01(\v2'.batchyard.api.v1.NodeIdentityReferenceBV\x8a\xe7\x18R0\x02:Nthere are no managed identities: use a signed URL, or the store of the accountR\x11identityReference\"\xe3\x01\n" +
 	"\n" +
 	"OutputFile\x12)\n" +
 	"\ffile_pattern\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\vfilePattern\x12Q\n" +
 	"\vdestination\x18\x02 \x01(\v2'.batchyard.api.v1.OutputFileDestinationB\x06\x8a\xe7\x18\x02(\x01R\vdestination\x12W\n" +
 	"\x0eupload_options\x18\x03 \x01(\v2(.batchyard.api.v1.OutputFileUploadConfigB\x06\x8a\xe7\x18\x02(\x01R\ruploadOptions\"k\n" +
 	"\x15OutputFileDestination\x12R\n" +
-	"\tcontainer\x18\x01 \x01(\v24.batchyard.api.v1.OutputFileBlobContainerDestinationR\tcontainer\"\x8e\x02\n" +
+	"\tcontainer\x18\x01 \x01(\v24.batchyard.api.v1.OutputFileBlobContainerDestinationR\tcontainer\"\xe7\x02\n" +
 	"\"OutputFileBlobContainerDestination\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12+\n" +
-	"\rcontainer_url\x18\x02 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\fcontainerUrl\x12V\n" +
-	"\x12identity_reference\x18\x03 \x01(\v2'.batchyard.api.v1.NodeIdentityReferenceR\x11identityReference\x12O\n" +
+	"\rcontainer_url\x18\x02 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\fcontainerUrl\x12\xae\x01\n" +
+	"\x12identity_reference\x18\x03 \x01(\v2'.batchyard.api.v1.NodeIdentityReferenceBV\x8a\xe7\x18R0\x02:Nthere are no managed identities: use a signed URL, or the store of the accountR\x11identityReference\x12O\n" +
 	"\x0eupload_headers\x18\x04 \x03(\v2(.batchyard.api.v1.OutputFileUploadHeaderR\ruploadHeaders\"J\n" +
 	"\x16OutputFileUploadHeader\x12\x1a\n" +
 	"\x04name\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\x04name\x12\x14\n" +

@@ -2946,7 +2946,7 @@ const file_batchyard_api_v1_job_proto_rawDesc = "" +
 	"\tsubnet_id\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\bsubnetId\x12Q\n" +
 	"\x17skip_withdraw_from_vnet\x18\x02 \x01(\bB\x15\x8a\xe7\x18\x11\n" +
 	"\x0f2024-07-01.20.0H\x00R\x14skipWithdrawFromVNet\x88\x01\x01B\x1a\n" +
-	"\x18_skip_withdraw_from_vnet\"\xd7\x0e\n" +
+	"\x18_skip_withdraw_from_vnet\"\x90\x11\n" +
 	"\x03Job\x12\x16\n" +
 	"\x02id\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\x02id\x12)\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\vdisplayName\x12A\n" +
@@ -2960,35 +2960,35 @@ const file_batchyard_api_v1_job_proto_rawDesc = "" +
 	"\x0eprevious_state\x18\n" +
 	" \x01(\x0e2\x1a.batchyard.api.v1.JobStateB\x06\x8a\xe7\x18\x02 \x01R\rpreviousState\x12g\n" +
 	"\x1eprevious_state_transition_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x06\x8a\xe7\x18\x02 \x01R\x1bpreviousStateTransitionTime\x12\x1f\n" +
-	"\bpriority\x18\f \x01(\x05H\x01R\bpriority\x88\x01\x01\x127\n" +
-	"\x15allow_task_preemption\x18\r \x01(\bH\x02R\x13allowTaskPreemption\x88\x01\x01\x121\n" +
+	"\bpriority\x18\f \x01(\x05H\x01R\bpriority\x88\x01\x01\x12z\n" +
+	"\x15allow_task_preemption\x18\r \x01(\bBA\x8a\xe7\x18=0\x01:9running tasks are not stopped for jobs of higher priorityH\x02R\x13allowTaskPreemption\x88\x01\x01\x121\n" +
 	"\x12max_parallel_tasks\x18\x0e \x01(\x05H\x03R\x10maxParallelTasks\x88\x01\x01\x12B\n" +
-	"\vconstraints\x18\x0f \x01(\v2 .batchyard.api.v1.JobConstraintsR\vconstraints\x12R\n" +
-	"\x10job_manager_task\x18\x10 \x01(\v2 .batchyard.api.v1.JobManagerTaskB\x06\x8a\xe7\x18\x02 \x01R\x0ejobManagerTask\x12^\n" +
-	"\x14job_preparation_task\x18\x11 \x01(\v2$.batchyard.api.v1.JobPreparationTaskB\x06\x8a\xe7\x18\x02 \x01R\x12jobPreparationTask\x12R\n" +
-	"\x10job_release_task\x18\x12 \x01(\v2 .batchyard.api.v1.JobReleaseTaskB\x06\x8a\xe7\x18\x02 \x01R\x0ejobReleaseTask\x12l\n" +
+	"\vconstraints\x18\x0f \x01(\v2 .batchyard.api.v1.JobConstraintsR\vconstraints\x12\x94\x01\n" +
+	"\x10job_manager_task\x18\x10 \x01(\v2 .batchyard.api.v1.JobManagerTaskBH\x8a\xe7\x18D \x010\x02:>job manager tasks are not run yet: use tasks with dependenciesR\x0ejobManagerTask\x12\xa4\x01\n" +
+	"\x14job_preparation_task\x18\x11 \x01(\v2$.batchyard.api.v1.JobPreparationTaskBL\x8a\xe7\x18H \x010\x02:Bjob preparation tasks are not run yet: use tasks with dependenciesR\x12jobPreparationTask\x12\x94\x01\n" +
+	"\x10job_release_task\x18\x12 \x01(\v2 .batchyard.api.v1.JobReleaseTaskBH\x8a\xe7\x18D \x010\x02:>job release tasks are not run yet: use tasks with dependenciesR\x0ejobReleaseTask\x12l\n" +
 	"\x1bcommon_environment_settings\x18\x13 \x03(\v2$.batchyard.api.v1.EnvironmentSettingB\x06\x8a\xe7\x18\x02 \x01R\x19commonEnvironmentSettings\x127\n" +
 	"\tpool_info\x18\x14 \x01(\v2\x1a.batchyard.api.v1.PoolInfoR\bpoolInfo\x12Y\n" +
 	"\x15on_all_tasks_complete\x18\x15 \x01(\x0e2&.batchyard.api.v1.AllTasksCompleteModeR\x12onAllTasksComplete\x12Q\n" +
-	"\x0fon_task_failure\x18\x16 \x01(\x0e2!.batchyard.api.v1.TaskFailureModeB\x06\x8a\xe7\x18\x02 \x01R\ronTaskFailure\x12f\n" +
-	"\x15network_configuration\x18\x17 \x01(\v2).batchyard.api.v1.JobNetworkConfigurationB\x06\x8a\xe7\x18\x02 \x01R\x14networkConfiguration\x12:\n" +
+	"\x0fon_task_failure\x18\x16 \x01(\x0e2!.batchyard.api.v1.TaskFailureModeB\x06\x8a\xe7\x18\x02 \x01R\ronTaskFailure\x12\x8e\x01\n" +
+	"\x15network_configuration\x18\x17 \x01(\v2).batchyard.api.v1.JobNetworkConfigurationB.\x8a\xe7\x18* \x010\x01:$the pool does not configure networksR\x14networkConfiguration\x12:\n" +
 	"\bmetadata\x18\x18 \x03(\v2\x1e.batchyard.api.v1.MetadataItemR\bmetadata\x12Q\n" +
 	"\x0eexecution_info\x18\x19 \x01(\v2\".batchyard.api.v1.JobExecutionInfoB\x06\x8a\xe7\x18\x02 \x01R\rexecutionInfo\x12=\n" +
 	"\x05stats\x18\x1a \x01(\v2\x1f.batchyard.api.v1.JobStatisticsB\x06\x8a\xe7\x18\x02 \x01R\x05statsB\x19\n" +
 	"\x17_uses_task_dependenciesB\v\n" +
 	"\t_priorityB\x18\n" +
 	"\x16_allow_task_preemptionB\x15\n" +
-	"\x13_max_parallel_tasks\"\x87\x05\n" +
+	"\x13_max_parallel_tasks\"\xf3\x05\n" +
 	"\x10JobUpdateOptions\x12\x1f\n" +
-	"\bpriority\x18\x01 \x01(\x05H\x00R\bpriority\x88\x01\x01\x127\n" +
-	"\x15allow_task_preemption\x18\x02 \x01(\bH\x01R\x13allowTaskPreemption\x88\x01\x01\x121\n" +
+	"\bpriority\x18\x01 \x01(\x05H\x00R\bpriority\x88\x01\x01\x12z\n" +
+	"\x15allow_task_preemption\x18\x02 \x01(\bBA\x8a\xe7\x18=0\x01:9running tasks are not stopped for jobs of higher priorityH\x01R\x13allowTaskPreemption\x88\x01\x01\x121\n" +
 	"\x12max_parallel_tasks\x18\x03 \x01(\x05H\x02R\x10maxParallelTasks\x88\x01\x01\x12B\n" +
 	"\vconstraints\x18\x04 \x01(\v2 .batchyard.api.v1.JobConstraintsR\vconstraints\x127\n" +
 	"\tpool_info\x18\x05 \x01(\v2\x1a.batchyard.api.v1.PoolInfoR\bpoolInfo\x12^\n" +
 	"\x15on_all_tasks_complete\x18\x06 \x01(\x0e2&.batchyard.api.v1.AllTasksCompleteModeH\x03R\x12onAllTasksComplete\x88\x01\x01\x12:\n" +
-	"\bmetadata\x18\a \x03(\v2\x1e.batchyard.api.v1.MetadataItemR\bmetadata\x12u\n" +
-	"\x15network_configuration\x18\b \x01(\v2).batchyard.api.v1.JobNetworkConfigurationB\x15\x8a\xe7\x18\x11\n" +
-	"\x0f2024-07-01.20.0R\x14networkConfigurationB\v\n" +
+	"\bmetadata\x18\a \x03(\v2\x1e.batchyard.api.v1.MetadataItemR\bmetadata\x12\x9d\x01\n" +
+	"\x15network_configuration\x18\b \x01(\v2).batchyard.api.v1.JobNetworkConfigurationB=\x8a\xe7\x189\n" +
+	"\x0f2024-07-01.20.00\x01:$the pool does not configure networksR\x14networkConfigurationB\v\n" +
 	"\t_priorityB\x18\n" +
 	"\x16_allow_task_preemptionB\x15\n" +
 	"\x13_max_parallel_tasksB\x18\n" +
@@ -3012,10 +3012,10 @@ const file_batchyard_api_v1_job_proto_rawDesc = "" +
 	"\x11JobDisableOptions\x12O\n" +
 	"\rdisable_tasks\x18\x01 \x01(\x0e2\".batchyard.api.v1.DisableJobOptionB\x06\x8a\xe7\x18\x02(\x01R\fdisableTasks\"@\n" +
 	"\x13JobTerminateOptions\x12)\n" +
-	"\x10terminate_reason\x18\x01 \x01(\tR\x0fterminateReason\"\x84\x01\n" +
+	"\x10terminate_reason\x18\x01 \x01(\tR\x0fterminateReason\"\xcf\x01\n" +
 	"\bPoolInfo\x12\x17\n" +
-	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12_\n" +
-	"\x17auto_pool_specification\x18\x02 \x01(\v2'.batchyard.api.v1.AutoPoolSpecificationR\x15autoPoolSpecification\"\x92\x02\n" +
+	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12\xa9\x01\n" +
+	"\x17auto_pool_specification\x18\x02 \x01(\v2'.batchyard.api.v1.AutoPoolSpecificationBH\x8a\xe7\x18D0\x02:@pools are not made for jobs yet: create the pool and give its idR\x15autoPoolSpecification\"\x92\x02\n" +
 	"\x15AutoPoolSpecification\x12-\n" +
 	"\x13auto_pool_id_prefix\x18\x01 \x01(\tR\x10autoPoolIdPrefix\x12^\n" +
 	"\x14pool_lifetime_option\x18\x02 \x01(\x0e2$.batchyard.api.v1.PoolLifetimeOptionB\x06\x8a\xe7\x18\x02(\x01R\x12poolLifetimeOption\x12\"\n" +

@@ -3397,7 +3397,7 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	"start_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\x8a\xe7\x18\x02(\x01R\tstartTime\x12=\n" +
 	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x06\x8a\xe7\x18\x02(\x01R\aendTime\x12\x1f\n" +
 	"\avm_size\x18\x04 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\x06vmSize\x120\n" +
-	"\x10total_core_hours\x18\x05 \x01(\x01B\x06\x8a\xe7\x18\x02(\x01R\x0etotalCoreHours\"\xc8\x12\n" +
+	"\x10total_core_hours\x18\x05 \x01(\x01B\x06\x8a\xe7\x18\x02(\x01R\x0etotalCoreHours\"\x9b\x18\n" +
 	"\x04Pool\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12\x10\n" +
@@ -3409,73 +3409,72 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	"\x15state_transition_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x13stateTransitionTime\x12L\n" +
 	"\x10allocation_state\x18\t \x01(\x0e2!.batchyard.api.v1.AllocationStateR\x0fallocationState\x12c\n" +
 	" allocation_state_transition_time\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\x1dallocationStateTransitionTime\x12\x17\n" +
-	"\avm_size\x18\v \x01(\tR\x06vmSize\x12q\n" +
-	"\x1dvirtual_machine_configuration\x18\f \x01(\v2-.batchyard.api.v1.VirtualMachineConfigurationR\x1bvirtualMachineConfiguration\x12@\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x1dallocationStateTransitionTime\x12l\n" +
+	"\avm_size\x18\v \x01(\tBS\x8a\xe7\x18O0\x01:Knodes are machines that join or local processes: the pool does not make VMsR\x06vmSize\x12\xc6\x01\n" +
+	"\x1dvirtual_machine_configuration\x18\f \x01(\v2-.batchyard.api.v1.VirtualMachineConfigurationBS\x8a\xe7\x18O0\x01:Knodes are machines that join or local processes: the pool does not make VMsR\x1bvirtualMachineConfiguration\x12@\n" +
 	"\x0eresize_timeout\x18\r \x01(\v2\x19.google.protobuf.DurationR\rresizeTimeout\x12B\n" +
 	"\rresize_errors\x18\x0e \x03(\v2\x1d.batchyard.api.v1.ResizeErrorR\fresizeErrors\x126\n" +
 	"\x17current_dedicated_nodes\x18\x0f \x01(\x05R\x15currentDedicatedNodes\x12;\n" +
 	"\x1acurrent_low_priority_nodes\x18\x10 \x01(\x05R\x17currentLowPriorityNodes\x129\n" +
 	"\x16target_dedicated_nodes\x18\x11 \x01(\x05H\x00R\x14targetDedicatedNodes\x88\x01\x01\x12>\n" +
-	"\x19target_low_priority_nodes\x18\x12 \x01(\x05H\x01R\x16targetLowPriorityNodes\x88\x01\x01\x12/\n" +
-	"\x11enable_auto_scale\x18\x13 \x01(\bH\x02R\x0fenableAutoScale\x88\x01\x01\x12,\n" +
-	"\x12auto_scale_formula\x18\x14 \x01(\tR\x10autoScaleFormula\x12^\n" +
-	"\x1eauto_scale_evaluation_interval\x18\x15 \x01(\v2\x19.google.protobuf.DurationR\x1bautoScaleEvaluationInterval\x12D\n" +
-	"\x0eauto_scale_run\x18\x16 \x01(\v2\x1e.batchyard.api.v1.AutoScaleRunR\fautoScaleRun\x12J\n" +
-	"\x1fenable_inter_node_communication\x18\x17 \x01(\bH\x03R\x1cenableInterNodeCommunication\x88\x01\x01\x12[\n" +
-	"\x15network_configuration\x18\x18 \x01(\v2&.batchyard.api.v1.NetworkConfigurationR\x14networkConfiguration\x12:\n" +
+	"\x19target_low_priority_nodes\x18\x12 \x01(\x05H\x01R\x16targetLowPriorityNodes\x88\x01\x01\x12w\n" +
+	"\x11enable_auto_scale\x18\x13 \x01(\bBF\x8a\xe7\x18B0\x01:>false only: pools do not scale by formula yet: resize the poolH\x02R\x0fenableAutoScale\x88\x01\x01\x12h\n" +
+	"\x12auto_scale_formula\x18\x14 \x01(\tB:\x8a\xe7\x1860\x02:2pools do not scale by formula yet: resize the poolR\x10autoScaleFormula\x12\x9a\x01\n" +
+	"\x1eauto_scale_evaluation_interval\x18\x15 \x01(\v2\x19.google.protobuf.DurationB:\x8a\xe7\x1860\x02:2pools do not scale by formula yet: resize the poolR\x1bautoScaleEvaluationInterval\x12D\n" +
+	"\x0eauto_scale_run\x18\x16 \x01(\v2\x1e.batchyard.api.v1.AutoScaleRunR\fautoScaleRun\x12x\n" +
+	"\x1fenable_inter_node_communication\x18\x17 \x01(\bB,\x8a\xe7\x18(0\x01:$the pool does not configure networksH\x03R\x1cenableInterNodeCommunication\x88\x01\x01\x12\x89\x01\n" +
+	"\x15network_configuration\x18\x18 \x01(\v2&.batchyard.api.v1.NetworkConfigurationB,\x8a\xe7\x18(0\x01:$the pool does not configure networksR\x14networkConfiguration\x12\x90\x01\n" +
 	"\n" +
-	"start_task\x18\x19 \x01(\v2\x1b.batchyard.api.v1.StartTaskR\tstartTask\x12s\n" +
+	"start_task\x18\x19 \x01(\v2\x1b.batchyard.api.v1.StartTaskBT\x8a\xe7\x18P0\x02:Lstart tasks do not run yet: put the command into the image or into the tasksR\tstartTask\x12s\n" +
 	"\x1eapplication_package_references\x18\x1a \x03(\v2-.batchyard.api.v1.ApplicationPackageReferenceR\x1capplicationPackageReferences\x122\n" +
 	"\x13task_slots_per_node\x18\x1b \x01(\x05H\x04R\x10taskSlotsPerNode\x88\x01\x01\x12\\\n" +
-	"\x16task_scheduling_policy\x18\x1c \x01(\v2&.batchyard.api.v1.TaskSchedulingPolicyR\x14taskSchedulingPolicy\x12B\n" +
-	"\ruser_accounts\x18\x1d \x03(\v2\x1d.batchyard.api.v1.UserAccountR\fuserAccounts\x12:\n" +
+	"\x16task_scheduling_policy\x18\x1c \x01(\v2&.batchyard.api.v1.TaskSchedulingPolicyR\x14taskSchedulingPolicy\x12{\n" +
+	"\ruser_accounts\x18\x1d \x03(\v2\x1d.batchyard.api.v1.UserAccountB7\x8a\xe7\x1830\x02:/tasks run as the user that the agent gives themR\fuserAccounts\x12:\n" +
 	"\bmetadata\x18\x1e \x03(\v2\x1e.batchyard.api.v1.MetadataItemR\bmetadata\x126\n" +
-	"\x05stats\x18\x1f \x01(\v2 .batchyard.api.v1.PoolStatisticsR\x05stats\x12U\n" +
-	"\x13mount_configuration\x18  \x03(\v2$.batchyard.api.v1.MountConfigurationR\x12mountConfiguration\x12B\n" +
-	"\bidentity\x18! \x01(\v2\x1e.batchyard.api.v1.PoolIdentityB\x06\x8a\xe7\x18\x02 \x01R\bidentity\x12]\n" +
-	"\x0eupgrade_policy\x18\" \x01(\v2\x1f.batchyard.api.v1.UpgradePolicyB\x15\x8a\xe7\x18\x11\n" +
-	"\x0f2024-02-01.19.0R\rupgradePolicyB\x19\n" +
+	"\x05stats\x18\x1f \x01(\v2 .batchyard.api.v1.PoolStatisticsR\x05stats\x12\x9b\x01\n" +
+	"\x13mount_configuration\x18  \x03(\v2$.batchyard.api.v1.MountConfigurationBD\x8a\xe7\x18@0\x02:<file systems are not mounted yet: mount them on the machinesR\x12mountConfiguration\x12B\n" +
+	"\bidentity\x18! \x01(\v2\x1e.batchyard.api.v1.PoolIdentityB\x06\x8a\xe7\x18\x02 \x01R\bidentity\x12\x8f\x01\n" +
+	"\x0eupgrade_policy\x18\" \x01(\v2\x1f.batchyard.api.v1.UpgradePolicyBG\x8a\xe7\x18C\n" +
+	"\x0f2024-02-01.19.00\x01:.operating systems are not upgraded by the poolR\rupgradePolicyB\x19\n" +
 	"\x17_target_dedicated_nodesB\x1c\n" +
 	"\x1a_target_low_priority_nodesB\x14\n" +
 	"\x12_enable_auto_scaleB\"\n" +
 	" _enable_inter_node_communicationB\x16\n" +
-	"\x14_task_slots_per_node\"\x97\n" +
-	"\n" +
+	"\x14_task_slots_per_node\"\x87\x0e\n" +
 	"\x11PoolUpdateOptions\x12=\n" +
 	"\fdisplay_name\x18\x01 \x01(\tB\x15\x8a\xe7\x18\x11\n" +
-	"\x0f2024-07-01.20.0H\x00R\vdisplayName\x88\x01\x01\x123\n" +
-	"\avm_size\x18\x02 \x01(\tB\x15\x8a\xe7\x18\x11\n" +
-	"\x0f2024-07-01.20.0H\x01R\x06vmSize\x88\x01\x01\x12a\n" +
-	"\x1fenable_inter_node_communication\x18\x03 \x01(\bB\x15\x8a\xe7\x18\x11\n" +
-	"\x0f2024-07-01.20.0H\x02R\x1cenableInterNodeCommunication\x88\x01\x01\x12:\n" +
+	"\x0f2024-07-01.20.0H\x00R\vdisplayName\x88\x01\x01\x12\x82\x01\n" +
+	"\avm_size\x18\x02 \x01(\tBd\x8a\xe7\x18`\n" +
+	"\x0f2024-07-01.20.00\x01:Knodes are machines that join or local processes: the pool does not make VMsH\x01R\x06vmSize\x88\x01\x01\x12\x89\x01\n" +
+	"\x1fenable_inter_node_communication\x18\x03 \x01(\bB=\x8a\xe7\x189\n" +
+	"\x0f2024-07-01.20.00\x01:$the pool does not configure networksH\x02R\x1cenableInterNodeCommunication\x88\x01\x01\x12\x90\x01\n" +
 	"\n" +
-	"start_task\x18\x04 \x01(\v2\x1b.batchyard.api.v1.StartTaskR\tstartTask\x12s\n" +
+	"start_task\x18\x04 \x01(\v2\x1b.batchyard.api.v1.StartTaskBT\x8a\xe7\x18P0\x02:Lstart tasks do not run yet: put the command into the image or into the tasksR\tstartTask\x12s\n" +
 	"\x1eapplication_package_references\x18\x05 \x03(\v2-.batchyard.api.v1.ApplicationPackageReferenceR\x1capplicationPackageReferences\x12:\n" +
-	"\bmetadata\x18\x06 \x03(\v2\x1e.batchyard.api.v1.MetadataItemR\bmetadata\x12\x88\x01\n" +
-	"\x1dvirtual_machine_configuration\x18\a \x01(\v2-.batchyard.api.v1.VirtualMachineConfigurationB\x15\x8a\xe7\x18\x11\n" +
-	"\x0f2024-07-01.20.0R\x1bvirtualMachineConfiguration\x12I\n" +
+	"\bmetadata\x18\x06 \x03(\v2\x1e.batchyard.api.v1.MetadataItemR\bmetadata\x12\xd7\x01\n" +
+	"\x1dvirtual_machine_configuration\x18\a \x01(\v2-.batchyard.api.v1.VirtualMachineConfigurationBd\x8a\xe7\x18`\n" +
+	"\x0f2024-07-01.20.00\x01:Knodes are machines that join or local processes: the pool does not make VMsR\x1bvirtualMachineConfiguration\x12I\n" +
 	"\x13task_slots_per_node\x18\b \x01(\x05B\x15\x8a\xe7\x18\x11\n" +
 	"\x0f2024-07-01.20.0H\x03R\x10taskSlotsPerNode\x88\x01\x01\x12s\n" +
 	"\x16task_scheduling_policy\x18\t \x01(\v2&.batchyard.api.v1.TaskSchedulingPolicyB\x15\x8a\xe7\x18\x11\n" +
-	"\x0f2024-07-01.20.0R\x14taskSchedulingPolicy\x12r\n" +
+	"\x0f2024-07-01.20.0R\x14taskSchedulingPolicy\x12\x9a\x01\n" +
 	"\x15network_configuration\x18\n" +
-	" \x01(\v2&.batchyard.api.v1.NetworkConfigurationB\x15\x8a\xe7\x18\x11\n" +
-	"\x0f2024-07-01.20.0R\x14networkConfiguration\x12Y\n" +
-	"\ruser_accounts\x18\v \x03(\v2\x1d.batchyard.api.v1.UserAccountB\x15\x8a\xe7\x18\x11\n" +
-	"\x0f2024-07-01.20.0R\fuserAccounts\x12l\n" +
-	"\x13mount_configuration\x18\f \x03(\v2$.batchyard.api.v1.MountConfigurationB\x15\x8a\xe7\x18\x11\n" +
-	"\x0f2024-07-01.20.0R\x12mountConfiguration\x12]\n" +
-	"\x0eupgrade_policy\x18\r \x01(\v2\x1f.batchyard.api.v1.UpgradePolicyB\x15\x8a\xe7\x18\x11\n" +
-	"\x0f2024-07-01.20.0R\rupgradePolicyB\x0f\n" +
+	" \x01(\v2&.batchyard.api.v1.NetworkConfigurationB=\x8a\xe7\x189\n" +
+	"\x0f2024-07-01.20.00\x01:$the pool does not configure networksR\x14networkConfiguration\x12\x8c\x01\n" +
+	"\ruser_accounts\x18\v \x03(\v2\x1d.batchyard.api.v1.UserAccountBH\x8a\xe7\x18D\n" +
+	"\x0f2024-07-01.20.00\x02:/tasks run as the user that the agent gives themR\fuserAccounts\x12\xac\x01\n" +
+	"\x13mount_configuration\x18\f \x03(\v2$.batchyard.api.v1.MountConfigurationBU\x8a\xe7\x18Q\n" +
+	"\x0f2024-07-01.20.00\x02:<file systems are not mounted yet: mount them on the machinesR\x12mountConfiguration\x12\x8f\x01\n" +
+	"\x0eupgrade_policy\x18\r \x01(\v2\x1f.batchyard.api.v1.UpgradePolicyBG\x8a\xe7\x18C\n" +
+	"\x0f2024-07-01.20.00\x01:.operating systems are not upgraded by the poolR\rupgradePolicyB\x0f\n" +
 	"\r_display_nameB\n" +
 	"\n" +
 	"\b_vm_sizeB\"\n" +
 	" _enable_inter_node_communicationB\x16\n" +
-	"\x14_task_slots_per_node\"\x91\x02\n" +
-	"\x12PoolReplaceOptions\x12:\n" +
+	"\x14_task_slots_per_node\"\xe8\x02\n" +
+	"\x12PoolReplaceOptions\x12\x90\x01\n" +
 	"\n" +
-	"start_task\x18\x01 \x01(\v2\x1b.batchyard.api.v1.StartTaskR\tstartTask\x12{\n" +
+	"start_task\x18\x01 \x01(\v2\x1b.batchyard.api.v1.StartTaskBT\x8a\xe7\x18P0\x02:Lstart tasks do not run yet: put the command into the image or into the tasksR\tstartTask\x12{\n" +
 	"\x1eapplication_package_references\x18\x02 \x03(\v2-.batchyard.api.v1.ApplicationPackageReferenceB\x06\x8a\xe7\x18\x02(\x01R\x1capplicationPackageReferences\x12B\n" +
 	"\bmetadata\x18\x03 \x03(\v2\x1e.batchyard.api.v1.MetadataItemB\x06\x8a\xe7\x18\x02(\x01R\bmetadata\"\xed\x02\n" +
 	"\x11PoolResizeOptions\x129\n" +

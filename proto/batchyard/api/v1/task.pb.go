@@ -2192,7 +2192,7 @@ var File_batchyard_api_v1_task_proto protoreflect.FileDescriptor
 
 const file_batchyard_api_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x1bbatchyard/api/v1/task.proto\x12\x10batchyard.api.v1\x1a\"batchyard/api/v1/application.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a batchyard/api/v1/execution.proto\x1a\x1ebatchyard/api/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe5\x0f\n" +
+	"\x1bbatchyard/api/v1/task.proto\x12\x10batchyard.api.v1\x1a\"batchyard/api/v1/application.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a batchyard/api/v1/execution.proto\x1a\x1ebatchyard/api/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa1\x12\n" +
 	"\x04Task\x12\x16\n" +
 	"\x02id\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\x02id\x12)\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\vdisplayName\x12\x18\n" +
@@ -2206,24 +2206,24 @@ const file_batchyard_api_v1_task_proto_rawDesc = "" +
 	"\x0eprevious_state\x18\n" +
 	" \x01(\x0e2\x1b.batchyard.api.v1.TaskStateB\x06\x8a\xe7\x18\x02 \x01R\rpreviousState\x12g\n" +
 	"\x1eprevious_state_transition_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x06\x8a\xe7\x18\x02 \x01R\x1bpreviousStateTransitionTime\x12)\n" +
-	"\fcommand_line\x18\f \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\vcommandLine\x12^\n" +
-	"\x12container_settings\x18\r \x01(\v2'.batchyard.api.v1.TaskContainerSettingsB\x06\x8a\xe7\x18\x02 \x01R\x11containerSettings\x12M\n" +
+	"\fcommand_line\x18\f \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\vcommandLine\x12\xaf\x01\n" +
+	"\x12container_settings\x18\r \x01(\v2'.batchyard.api.v1.TaskContainerSettingsBW\x8a\xe7\x18S \x010\x02:Mtasks do not run in containers yet: call docker or podman in the command lineR\x11containerSettings\x12M\n" +
 	"\x0eresource_files\x18\x0e \x03(\v2\x1e.batchyard.api.v1.ResourceFileB\x06\x8a\xe7\x18\x02 \x01R\rresourceFiles\x12G\n" +
 	"\foutput_files\x18\x0f \x03(\v2\x1c.batchyard.api.v1.OutputFileB\x06\x8a\xe7\x18\x02 \x01R\voutputFiles\x12_\n" +
-	"\x14environment_settings\x18\x10 \x03(\v2$.batchyard.api.v1.EnvironmentSettingB\x06\x8a\xe7\x18\x02 \x01R\x13environmentSettings\x12K\n" +
-	"\raffinity_info\x18\x11 \x01(\v2\x1e.batchyard.api.v1.AffinityInfoB\x06\x8a\xe7\x18\x02 \x01R\faffinityInfo\x12C\n" +
+	"\x14environment_settings\x18\x10 \x03(\v2$.batchyard.api.v1.EnvironmentSettingB\x06\x8a\xe7\x18\x02 \x01R\x13environmentSettings\x12x\n" +
+	"\raffinity_info\x18\x11 \x01(\v2\x1e.batchyard.api.v1.AffinityInfoB3\x8a\xe7\x18/ \x010\x01:)any node with free slots may run the taskR\faffinityInfo\x12C\n" +
 	"\vconstraints\x18\x12 \x01(\v2!.batchyard.api.v1.TaskConstraintsR\vconstraints\x122\n" +
-	"\x0erequired_slots\x18\x13 \x01(\x05B\x06\x8a\xe7\x18\x02 \x01H\x00R\rrequiredSlots\x88\x01\x01\x12K\n" +
-	"\ruser_identity\x18\x14 \x01(\v2\x1e.batchyard.api.v1.UserIdentityB\x06\x8a\xe7\x18\x02 \x01R\fuserIdentity\x12R\n" +
+	"\x0erequired_slots\x18\x13 \x01(\x05B\x06\x8a\xe7\x18\x02 \x01H\x00R\rrequiredSlots\x88\x01\x01\x12\xa8\x01\n" +
+	"\ruser_identity\x18\x14 \x01(\v2\x1e.batchyard.api.v1.UserIdentityBc\x8a\xe7\x18_ \x010\x01:Ytasks run as the user that the agent gives them; named users and admin rights are refusedR\fuserIdentity\x12R\n" +
 	"\x0eexecution_info\x18\x15 \x01(\v2#.batchyard.api.v1.TaskExecutionInfoB\x06\x8a\xe7\x18\x02 \x01R\rexecutionInfo\x12?\n" +
-	"\tnode_info\x18\x16 \x01(\v2\x1a.batchyard.api.v1.NodeInfoB\x06\x8a\xe7\x18\x02 \x01R\bnodeInfo\x12g\n" +
-	"\x17multi_instance_settings\x18\x17 \x01(\v2'.batchyard.api.v1.MultiInstanceSettingsB\x06\x8a\xe7\x18\x02 \x01R\x15multiInstanceSettings\x12>\n" +
+	"\tnode_info\x18\x16 \x01(\v2\x1a.batchyard.api.v1.NodeInfoB\x06\x8a\xe7\x18\x02 \x01R\bnodeInfo\x12\xa0\x01\n" +
+	"\x17multi_instance_settings\x18\x17 \x01(\v2'.batchyard.api.v1.MultiInstanceSettingsB?\x8a\xe7\x18; \x010\x02:5tasks that run on several nodes are not supported yetR\x15multiInstanceSettings\x12>\n" +
 	"\x05stats\x18\x18 \x01(\v2 .batchyard.api.v1.TaskStatisticsB\x06\x8a\xe7\x18\x02 \x01R\x05stats\x12I\n" +
 	"\n" +
 	"depends_on\x18\x19 \x01(\v2\".batchyard.api.v1.TaskDependenciesB\x06\x8a\xe7\x18\x02 \x01R\tdependsOn\x12{\n" +
-	"\x1eapplication_package_references\x18\x1a \x03(\v2-.batchyard.api.v1.ApplicationPackageReferenceB\x06\x8a\xe7\x18\x02 \x01R\x1capplicationPackageReferences\x12\x85\x01\n" +
-	"\x1dauthentication_token_settings\x18\x1b \x01(\v2-.batchyard.api.v1.AuthenticationTokenSettingsB\x12\x8a\xe7\x18\x0e\x12\n" +
-	"2025-06-01 \x01R\x1bauthenticationTokenSettingsB\x11\n" +
+	"\x1eapplication_package_references\x18\x1a \x03(\v2-.batchyard.api.v1.ApplicationPackageReferenceB\x06\x8a\xe7\x18\x02 \x01R\x1capplicationPackageReferences\x12\xaa\x01\n" +
+	"\x1dauthentication_token_settings\x18\x1b \x01(\v2-.batchyard.api.v1.AuthenticationTokenSettingsB7\x8a\xe7\x183\x12\n" +
+	"2025-06-01 \x010\x02:!tasks get no token of the accountR\x1bauthenticationTokenSettingsB\x11\n" +
 	"\x0f_required_slots\"\xf9\x02\n" +
 	"\x0eExitConditions\x12@\n" +
 	"\n" +

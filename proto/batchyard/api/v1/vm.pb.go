@@ -2427,19 +2427,19 @@ const file_batchyard_api_v1_vm_proto_rawDesc = "" +
 	"\x17shared_gallery_image_id\x18\a \x01(\tB\x15\x8a\xe7\x18\x11\n" +
 	"\x0f2024-07-01.20.0R\x14sharedGalleryImageId\x12R\n" +
 	"\x1acommunity_gallery_image_id\x18\b \x01(\tB\x15\x8a\xe7\x18\x11\n" +
-	"\x0f2024-07-01.20.0R\x17communityGalleryImageId\"\xfc\a\n" +
+	"\x0f2024-07-01.20.0R\x17communityGalleryImageId\"\x9c\t\n" +
 	"\x1bVirtualMachineConfiguration\x12Q\n" +
 	"\x0fimage_reference\x18\x01 \x01(\v2 .batchyard.api.v1.ImageReferenceB\x06\x8a\xe7\x18\x02(\x01R\x0eimageReference\x121\n" +
 	"\x11node_agent_sku_id\x18\x02 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\x0enodeAgentSKUId\x12[\n" +
 	"\x15windows_configuration\x18\x03 \x01(\v2&.batchyard.api.v1.WindowsConfigurationR\x14windowsConfiguration\x129\n" +
 	"\n" +
 	"data_disks\x18\x04 \x03(\v2\x1a.batchyard.api.v1.DataDiskR\tdataDisks\x12!\n" +
-	"\flicense_type\x18\x05 \x01(\tR\vlicenseType\x12a\n" +
-	"\x17container_configuration\x18\x06 \x01(\v2(.batchyard.api.v1.ContainerConfigurationR\x16containerConfiguration\x12q\n" +
+	"\flicense_type\x18\x05 \x01(\tR\vlicenseType\x12\xb8\x01\n" +
+	"\x17container_configuration\x18\x06 \x01(\v2(.batchyard.api.v1.ContainerConfigurationBU\x8a\xe7\x18Q0\x02:Mtasks do not run in containers yet: call docker or podman in the command lineR\x16containerConfiguration\x12q\n" +
 	"\x1ddisk_encryption_configuration\x18\a \x01(\v2-.batchyard.api.v1.DiskEncryptionConfigurationR\x1bdiskEncryptionConfiguration\x12n\n" +
-	"\x1cnode_placement_configuration\x18\b \x01(\v2,.batchyard.api.v1.NodePlacementConfigurationR\x1anodePlacementConfiguration\x12=\n" +
+	"\x1cnode_placement_configuration\x18\b \x01(\v2,.batchyard.api.v1.NodePlacementConfigurationR\x1anodePlacementConfiguration\x12\x84\x01\n" +
 	"\n" +
-	"extensions\x18\t \x03(\v2\x1d.batchyard.api.v1.VMExtensionR\n" +
+	"extensions\x18\t \x03(\v2\x1d.batchyard.api.v1.VMExtensionBE\x8a\xe7\x18A0\x02:=extensions are not installed: prepare the machines beforehandR\n" +
 	"extensions\x121\n" +
 	"\aos_disk\x18\n" +
 	" \x01(\v2\x18.batchyard.api.v1.OsDiskR\x06osDisk\x12c\n" +
@@ -2455,11 +2455,11 @@ const file_batchyard_api_v1_vm_proto_rawDesc = "" +
 	"\acaching\x18\x02 \x01(\x0e2\x1d.batchyard.api.v1.CachingTypeR\acaching\x12(\n" +
 	"\fdisk_size_gb\x18\x03 \x01(\x05B\x06\x8a\xe7\x18\x02(\x01R\n" +
 	"diskSizeGB\x12@\n" +
-	"\fmanaged_disk\x18\x04 \x01(\v2\x1d.batchyard.api.v1.ManagedDiskR\vmanagedDisk\"\xc1\x02\n" +
-	"\vManagedDisk\x12o\n" +
-	"\x13disk_encryption_set\x18\x01 \x01(\v2-.batchyard.api.v1.DiskEncryptionSetParametersB\x10\x8a\xe7\x18\f\n" +
+	"\fmanaged_disk\x18\x04 \x01(\v2\x1d.batchyard.api.v1.ManagedDiskR\vmanagedDisk\"\xeb\x02\n" +
+	"\vManagedDisk\x12\x98\x01\n" +
+	"\x13disk_encryption_set\x18\x01 \x01(\v2-.batchyard.api.v1.DiskEncryptionSetParametersB9\x8a\xe7\x185\n" +
 	"\n" +
-	"2025-06-01R\x11diskEncryptionSet\x12V\n" +
+	"2025-06-010\x02:%disks are not encrypted with own keysR\x11diskEncryptionSet\x12V\n" +
 	"\x14storage_account_type\x18\x02 \x01(\x0e2$.batchyard.api.v1.StorageAccountTypeR\x12storageAccountType\x12i\n" +
 	"\x10security_profile\x18\x03 \x01(\v2'.batchyard.api.v1.VmDiskSecurityProfileB\x15\x8a\xe7\x18\x11\n" +
 	"\x0f2024-07-01.20.0R\x0fsecurityProfile\"-\n" +
@@ -2481,11 +2481,11 @@ const file_batchyard_api_v1_vm_proto_rawDesc = "" +
 	"\r_disk_size_gbB\x1c\n" +
 	"\x1a_write_accelerator_enabled\"U\n" +
 	"\x10DiffDiskSettings\x12A\n" +
-	"\tplacement\x18\x01 \x01(\x0e2#.batchyard.api.v1.DiffDiskPlacementR\tplacement\"\xcd\x01\n" +
-	"\x1bDiskEncryptionConfiguration\x12l\n" +
-	"\x14customer_managed_key\x18\x01 \x01(\v2(.batchyard.api.v1.DiskCustomerManagedKeyB\x10\x8a\xe7\x18\f\n" +
+	"\tplacement\x18\x01 \x01(\x0e2#.batchyard.api.v1.DiffDiskPlacementR\tplacement\"\xf7\x01\n" +
+	"\x1bDiskEncryptionConfiguration\x12\x95\x01\n" +
+	"\x14customer_managed_key\x18\x01 \x01(\v2(.batchyard.api.v1.DiskCustomerManagedKeyB9\x8a\xe7\x185\n" +
 	"\n" +
-	"2025-06-01R\x12customerManagedKey\x12@\n" +
+	"2025-06-010\x02:%disks are not encrypted with own keysR\x12customerManagedKey\x12@\n" +
 	"\atargets\x18\x02 \x03(\x0e2&.batchyard.api.v1.DiskEncryptionTargetR\atargets\"\xc2\x02\n" +
 	"\x16DiskCustomerManagedKey\x12h\n" +
 	"\x12identity_reference\x18\x01 \x01(\v2'.batchyard.api.v1.PoolIdentityReferenceB\x10\x8a\xe7\x18\f\n" +
@@ -2603,11 +2603,11 @@ const file_batchyard_api_v1_vm_proto_rawDesc = "" +
 	"\x1f_max_unhealthy_instance_percentB*\n" +
 	"(_max_unhealthy_upgraded_instance_percentB!\n" +
 	"\x1f_prioritize_unhealthy_instancesB-\n" +
-	"+_rollback_failed_instances_on_policy_breach\"\xc5\x01\n" +
-	"\x14TaskSchedulingPolicy\x12_\n" +
-	"\x11job_default_order\x18\x01 \x01(\x0e2!.batchyard.api.v1.JobDefaultOrderB\x10\x8a\xe7\x18\f\n" +
+	"+_rollback_failed_instances_on_policy_breach\"\xeb\x01\n" +
+	"\x14TaskSchedulingPolicy\x12\x84\x01\n" +
+	"\x11job_default_order\x18\x01 \x01(\x0e2!.batchyard.api.v1.JobDefaultOrderB5\x8a\xe7\x181\n" +
 	"\n" +
-	"2025-06-01R\x0fjobDefaultOrder\x12L\n" +
+	"2025-06-010\x01:!jobs of equal priority take turnsR\x0fjobDefaultOrder\x12L\n" +
 	"\x0enode_fill_type\x18\x02 \x01(\x0e2\x1e.batchyard.api.v1.NodeFillTypeB\x06\x8a\xe7\x18\x02(\x01R\fnodeFillType*I\n" +
 	"\x06OSType\x12\x17\n" +
 	"\x13OS_TYPE_UNSPECIFIED\x10\x00\x12\x11\n" +
