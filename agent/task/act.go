@@ -90,7 +90,7 @@ func (r *Runner) retain(a *attempt) {
 		return
 	}
 	delete(r.book.owners, a.directory)
-	kept := retained{ref: a.ref, until: r.cfg.Now().Unix() + int64(retentionOf(a.spec)/time.Second)}
+	kept := retained{ref: a.ref, until: r.cfg.Now().Unix() + int64(retentionOf(a)/time.Second)}
 	r.book.retained.add(a.directory, kept)
 	r.journal.add(retainedRecord(a.ref, a.directory, kept.until))
 }
@@ -106,9 +106,9 @@ func (r *Runner) drop(a *attempt) {
 }
 
 // retentionOf is how long the directory is kept; longer times than a century overflow.
-func retentionOf(spec *agentv1.TaskSpec) time.Duration {
+func retentionOf(a *attempt) time.Duration {
 	const century = 100 * 365 * 24 * time.Hour
-	given := spec.GetTask().GetConstraints().GetRetentionTime()
+	given := a.constraints().GetRetentionTime()
 	if given == nil {
 		return lifecycle.DefaultRetention
 	}
@@ -200,9 +200,16 @@ func (r *Runner) cancel(a *attempt) {
 	}
 }
 
+func (a *attempt) constraints() *apiv1.TaskConstraints {
+	if own := a.assignment.GetConstraints(); own != nil {
+		return own
+	}
+	return a.spec.GetTask().GetConstraints()
+}
+
 // wallClock is when the attempt's time is over, if it is limited.
 func wallClock(a *attempt) (at time.Time, limited bool) {
-	given := a.spec.GetTask().GetConstraints().GetMaxWallClockTime()
+	given := a.constraints().GetMaxWallClockTime()
 	if given == nil {
 		return time.Time{}, false
 	}

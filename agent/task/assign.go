@@ -42,6 +42,7 @@ func (r *Runner) Configure(ctx context.Context, w *agentv1.Welcome) error {
 	return r.do(ctx, func() {
 		r.book.slots = max(w.GetTaskSlots(), 1)
 		r.book.store = w.GetStore()
+		r.book.specs.begin()
 		if w.GetAccountUrl() != "" {
 			r.cfg.Place.AccountURL = w.GetAccountUrl()
 		}
@@ -58,7 +59,7 @@ func (r *Runner) Renew(ctx context.Context, until time.Time) error {
 	return r.cfg.Supervisor.Renew(ctx, until)
 }
 
-// Assign takes over a complete set or an increment. After ErrUnknownSpec nothing of it was taken.
+// Assign takes over a complete set or an increment. After ErrUnknownSpec nothing of the increment was taken.
 func (r *Runner) Assign(ctx context.Context, m *agentv1.Assignments) error {
 	var failed error
 	err := r.do(ctx, func() { failed = r.assign(m) })
@@ -71,7 +72,7 @@ func (r *Runner) Assign(ctx context.Context, m *agentv1.Assignments) error {
 func (r *Runner) assign(m *agentv1.Assignments) error {
 	r.book.specs.learn(m)
 	for _, assignment := range m.GetAdd() {
-		if !r.known(assignment) {
+		if !r.known(assignment) && !m.GetComplete() {
 			return ErrUnknownSpec
 		}
 	}
@@ -108,9 +109,14 @@ func (r *Runner) add(ref Ref, assignment *agentv1.Assignment) {
 	spec := r.book.specs.specs[specKey{ref.Job, assignment.GetSpec()}]
 	directory, err := Directory(job.GetJobId(), assignment.GetTaskId())
 	if a := r.book.live[ref]; a != nil {
-		if a.spec == nil && err == nil {
+		if a.spec == nil && spec != nil && err == nil {
 			r.complement(a, assignment, job, spec, directory)
 		}
+		return
+	}
+	if !r.known(assignment) { // in a complete set, where another session would not help
+		r.cfg.Logger.Error("coordinator names an attempt without its job or spec", "attempt", ref.String())
+		r.answer(ref, agentv1.AttemptPhase_ATTEMPT_PHASE_LOST)
 		return
 	}
 	a := &attempt{

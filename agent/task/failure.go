@@ -19,10 +19,20 @@ func wallClockFailure() *apiv1.TaskFailureInfo {
 	}
 }
 
+// Failed is an error that brings its failure information along.
+type Failed struct{ Info *apiv1.TaskFailureInfo }
+
+// Error gives code and message.
+func (f *Failed) Error() string { return f.Info.GetCode() + ": " + f.Info.GetMessage() }
+
 // failureOf is the failure information of an error; one that carries no code of its own gets fallback.
 func failureOf(err error, fallback string) *apiv1.TaskFailureInfo {
 	if err == nil {
 		return nil
+	}
+	var complete *Failed
+	if errors.As(err, &complete) {
+		return complete.Info
 	}
 	var known *batcherr.Error
 	code, message := fallback, err.Error()
@@ -53,8 +63,7 @@ func failureOf(err error, fallback string) *apiv1.TaskFailureInfo {
 // launchFailure says why a command did not start.
 func launchFailure(err error) *apiv1.TaskFailureInfo {
 	if errors.Is(err, fs.ErrNotExist) {
-		failure := failureOf(err, batcherr.CodeCommandProgramNotFound)
-		return failure
+		return failureOf(err, batcherr.CodeCommandProgramNotFound)
 	}
 	return failureOf(err, batcherr.CodeCommandLaunchFailed)
 }

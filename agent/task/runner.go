@@ -54,7 +54,8 @@ type Event struct {
 	Exit  Exited
 }
 
-// Stager brings files in and out. Errors that carry a code (batcherr) become the task's failure information.
+// Stager brings files in and out. A Failed, or an error that carries a code (batcherr), becomes the task's failure
+// information.
 type Stager interface {
 	// In brings packages and resource files; it returns the packages' variables as NAME=value.
 	In(ctx context.Context, w Work) (variables []string, err error)

@@ -257,11 +257,30 @@ func TestRetentionEnds(t *testing.T) {
 func TestUnknownSpecAsksForANewSession(t *testing.T) {
 	n := newNode(t)
 	n.register(1)
-	m := set(true, command("x"), 1)
+	m := set(false, command("x"), 1)
 	m.Specs = nil
 	require.ErrorIs(t, n.runner.Assign(t.Context(), m), ErrUnknownSpec)
-	n.assign(set(true, command("x"), 1))
+	m.Complete = true // where another session would not help
+	n.assign(m)
+	n.phase(at(1), phaseLost)
+	n.assign(set(false, command("x"), 2))
+	n.eventually(func() bool { return n.supervisor.runs(at(2)) })
+	again := set(true, command("x"), 2, 3) // the same session begins its set anew without sending specs again
+	again.Specs, again.Jobs = nil, nil
+	n.assign(again)
+	n.supervisor.finish(at(2), Exited{})
+	n.eventually(func() bool { return n.supervisor.runs(at(3)) })
+}
+
+func TestConstraintsOfTheAssignmentWin(t *testing.T) {
+	n := newNode(t)
+	n.register(1)
+	m := set(true, command("x"), 1)
+	m.Specs[0].Task.Constraints = &apiv1.TaskConstraints{MaxWallClockTime: durationpb.New(time.Hour)}
+	m.Add[0].Constraints = &apiv1.TaskConstraints{MaxWallClockTime: durationpb.New(time.Minute)}
+	n.assign(m)
 	n.eventually(func() bool { return n.supervisor.runs(at(1)) })
+	require.LessOrEqual(t, n.supervisor.commands[at(1)].WallClock, time.Minute)
 }
 
 func TestNothingBeginsWithoutALease(t *testing.T) {

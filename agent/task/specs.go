@@ -28,12 +28,14 @@ func newSpecs() specs {
 	}
 }
 
-// learn takes what a message brings. A complete set begins anew.
+// begin forgets what an earlier session sent: the next sends all that it refers to. Attempts keep what they have.
+func (s *specs) begin() {
+	clear(s.jobs)
+	clear(s.specs)
+}
+
+// learn takes what a message brings.
 func (s *specs) learn(m *agentv1.Assignments) {
-	if m.GetComplete() {
-		clear(s.jobs)
-		clear(s.specs)
-	}
 	for _, job := range m.GetJobs() {
 		makeRoom(s.jobs)
 		s.jobs[job.GetJob()] = job
@@ -44,7 +46,7 @@ func (s *specs) learn(m *agentv1.Assignments) {
 	}
 }
 
-// makeRoom lets go of half, whichever: attempts keep what they need.
+// makeRoom lets go of half, whichever.
 func makeRoom[K comparable, V any](m map[K]V) {
 	if len(m) < maxSpecs {
 		return

@@ -1,0 +1,86 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
+)
+
+const (
+	// maxReports bounds a batch.
+	maxReports = 2000
+	// maxInFlight is how many batches may be on their way: while they are, what comes gathers into the next.
+	maxInFlight = 4
+)
+
+// send owns the sending side of the stream.
+func (s *session) send(ctx context.Context) error {
+	beat := time.NewTicker(s.interval)
+	defer beat.Stop()
+	var batch uint64
+	for {
+		var message *agentv1.AgentMessage
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-beat.C:
+			message = s.heartbeat()
+		case message = <-s.out:
+		case <-s.cfg.Reports.Ready():
+			message = s.reports(&batch)
+		case <-s.committed:
+			message = s.reports(&batch)
+		}
+		if message == nil {
+			continue
+		}
+		switch err := s.stream.Send(message); {
+		case errors.Is(err, io.EOF):
+			return nil // the stream has ended: the receiving side learns why
+		case err != nil:
+			return fmt.Errorf("sending to the coordinator: %w", err)
+		}
+	}
+}
+
+func (s *session) heartbeat() *agentv1.AgentMessage {
+	heartbeat := &agentv1.Heartbeat{}
+	s.cfg.Load(heartbeat)
+	heartbeat.Number = s.beats.next(time.Now())
+	return &agentv1.AgentMessage{Message: &agentv1.AgentMessage_Heartbeat{Heartbeat: heartbeat}}
+}
+
+// reports makes the next batch, or nothing while enough are on their way: the next commit asks again.
+func (s *session) reports(batch *uint64) *agentv1.AgentMessage {
+	if s.inFlight.Load() >= maxInFlight {
+		return nil
+	}
+	reports := s.cfg.Reports.Take(*batch+1, maxReports)
+	if len(reports) == 0 {
+		return nil
+	}
+	*batch++
+	s.inFlight.Add(1)
+	return &agentv1.AgentMessage{Message: &agentv1.AgentMessage_Reports{Reports: &agentv1.Reports{Batch: *batch, Reports: reports}}}
+}
+
+// watch ends the session when acknowledgements stay out, long before the lease is over where that is possible.
+func (s *session) watch(ctx context.Context) error {
+	allowed := min(missedHeartbeats*s.interval+time.Second, max(s.lease*2/3, 2*s.interval))
+	check := time.NewTicker(max(s.interval/2, minHeartbeat))
+	defer check.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-check.C:
+			if time.Since(s.beats.answered()) > allowed {
+				return ErrSilence
+			}
+		}
+	}
+}
