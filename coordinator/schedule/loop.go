@@ -3,6 +3,7 @@ package schedule
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/batchyard/batchyard/coordinator/state"
@@ -19,8 +20,10 @@ type Proposer interface {
 type Loop struct {
 	State    *state.Store
 	Proposer Proposer
-	Now      func() time.Time
-	Logger   *slog.Logger
+	// Connected says whether a node has a session; others are given nothing.
+	Connected func(node uint64) bool
+	Now       func() time.Time
+	Logger    *slog.Logger
 
 	pace  *pace
 	turn  int
@@ -85,6 +88,7 @@ func (l *Loop) pass(ctx context.Context) error {
 		if !ok || len(room.Nodes) == 0 && len(room.Jobs) == 0 {
 			continue
 		}
+		room.Nodes = slices.DeleteFunc(room.Nodes, func(n state.NodeRoom) bool { return !l.Connected(n.UID) })
 		plans := Plan(room, l.pace.observe(room.Nodes, now), l.turn)
 		placed := 0
 		for _, plan := range plans {

@@ -1,0 +1,237 @@
+package coordinator
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"runtime/debug"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/batchyard/batchyard/coordinator/api"
+	"github.com/batchyard/batchyard/coordinator/azure"
+	"github.com/batchyard/batchyard/coordinator/dispatch"
+	"github.com/batchyard/batchyard/coordinator/identity"
+	"github.com/batchyard/batchyard/internal/batcherr"
+	"github.com/batchyard/batchyard/internal/trust"
+	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
+	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
+	"github.com/batchyard/batchyard/storage/s3"
+)
+
+// wire makes the rooms and connects them.
+func (c *Coordinator) wire(context.Context) error {
+	c.leader = &leaderConn{coordinator: c}
+	if c.cfg.NewProvider != nil {
+		c.provider = c.cfg.NewProvider(c.GRPCAddress())
+	}
+	c.dispatch = dispatch.New(dispatch.Config{
+		State: c.state, Proposer: c, Signer: c.authority, Authority: c.keyring.CA().Raw,
+		Lease: c.cfg.Lease, Heartbeat: c.cfg.Heartbeat,
+		Store:      func(account string) (*apiv1.StoreAccess, error) { return c.Access(context.Background(), account) },
+		AccountURL: func(string) string { return c.RESTEndpoint() },
+		Addresses:  c.addresses, Leader: c.Leader, Now: c.cfg.Now, Logger: c.logger,
+	})
+	var err error
+	c.api, err = api.New(api.Config{
+		State: c.state, Proposer: c, Reader: c, Files: nodeFiles{c.dispatch}, Cluster: membership{c},
+		Tokens: c.tokens, Sealer: c.sealer, Joins: c.authority, Keyring: c.keyring, Stores: c,
+		Endpoint: c.RESTEndpoint, Now: c.cfg.Now, Rand: rand.Reader, Logger: c.logger,
+	})
+	if err != nil {
+		return err
+	}
+	c.wireGRPC()
+	c.wireREST()
+	return nil
+}
+
+func (c *Coordinator) wireGRPC() {
+	config := identity.GRPCTLS(c.server.Current, c.keyring.CA(), c.cfg.Now, trust.RoleNode, trust.RoleServer, trust.RoleUser)
+	c.grpcServer = grpc.NewServer(
+		grpc.Creds(credentials.NewTLS(config)),
+		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
+		grpc.ChainUnaryInterceptor(c.forwardUnary, c.api.UnaryInterceptor),
+		grpc.ChainStreamInterceptor(c.forwardStream, c.api.StreamInterceptor),
+	)
+	agentv1.RegisterAgentServiceServer(c.grpcServer, c.dispatch)
+	c.api.Register(c.grpcServer)
+}
+
+func (c *Coordinator) wireREST() {
+	conn := newLoopback(c.api.UnaryInterceptor, c.api.StreamInterceptor)
+	c.api.Register(conn)
+	handler := azure.New(azure.Config{
+		Conn: conn, Keys: accountKeys{c}, Tokens: bearerTokens{c}, WithCaller: withCaller,
+		BaseURL: baseURL, Now: c.cfg.Now, Logger: c.logger,
+	})
+	c.webServers = append(c.webServers, webServer(c.toLeader(handler)))
+	c.webServers[0].TLSConfig = identity.WebTLS(c.server.Current, c.cfg.Now)
+	if c.httpListener != nil {
+		c.webServers = append(c.webServers, webServer(c.toLeader(handler)))
+	}
+}
+
+func baseURL(r *http.Request) string {
+	scheme := "http"
+	if r.TLS != nil || r.Header.Get(forwardedProto) == "https" {
+		scheme = "https"
+	}
+	return scheme + "://" + r.Host
+}
+
+// forwardedProto tells the leader under which scheme a follower was called. It only shapes the links of answers.
+const forwardedProto = "X-Forwarded-Proto"
+
+// toLeader passes requests on while another member leads. A signature does not cover the host, so the request stays valid.
+func (c *Coordinator) toLeader(local http.Handler) http.Handler {
+	transport := &http.Transport{TLSClientConfig: trust.ClientTLS(c.keyring.CA(), nil, c.cfg.Now), ForceAttemptHTTP2: true}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		target := c.leaderHTTPS()
+		if target == "" {
+			local.ServeHTTP(w, r)
+			return
+		}
+		proxy := &httputil.ReverseProxy{
+			Transport: transport,
+			Rewrite: func(p *httputil.ProxyRequest) {
+				p.Out.URL = &url.URL{Scheme: "https", Host: target, Opaque: r.URL.Opaque, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
+				p.Out.Host = r.Host
+				p.Out.Header.Set(forwardedProto, "http")
+				if r.TLS != nil {
+					p.Out.Header.Set(forwardedProto, "https")
+				}
+			},
+			FlushInterval: -1,
+			ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+				c.logger.Warn("request can't be passed to the leader", "leader", target, "err", err)
+				azure.WriteError(w, batcherr.Unavailable("the coordinators have no leader at the moment"))
+			},
+		}
+		proxy.ServeHTTP(w, r)
+	})
+}
+
+// leaderHTTPS is where another member that leads serves REST; empty while none does.
+func (c *Coordinator) leaderHTTPS() string {
+	id, _, ok := c.replica.Leader()
+	if !ok || id == c.id {
+		return ""
+	}
+	for _, m := range c.state.Members() {
+		if m.Id == id {
+			return m.HttpsAddress
+		}
+	}
+	return ""
+}
+
+// nodeFiles is dispatch as the files of nodes.
+type nodeFiles struct{ server *dispatch.Server }
+
+func (f nodeFiles) Transfer(ctx context.Context, node uint64, req *agentv1.FileRequest, each func(*agentv1.TransferChunk) error) error {
+	return f.server.Request(ctx, node, req, each)
+}
+
+// membership is the coordinators as the API sees them.
+type membership struct{ *Coordinator }
+
+func (m membership) Status() api.MemberStatus {
+	leader, _, _ := m.replica.Leader()
+	return api.MemberStatus{MemberID: m.id, LeaderID: leader, Term: m.replica.Status().Term, Version: Version()}
+}
+
+func (m membership) AddVoter(ctx context.Context, id, raftAddress string) error {
+	return m.replica.AddVoter(ctx, id, raftAddress)
+}
+
+func (m membership) RemoveMember(ctx context.Context, id string) error {
+	return m.replica.RemoveServer(ctx, id)
+}
+
+// Version is the version of this program.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}
+
+// accountKeys are the keys with which accounts sign REST requests.
+type accountKeys struct{ *Coordinator }
+
+func (k accountKeys) AccountKeys(_ context.Context, account string) ([][]byte, error) {
+	return k.api.SharedKeys(account)
+}
+
+// bearerTokens are the tokens that REST accepts.
+type bearerTokens struct{ *Coordinator }
+
+func (t bearerTokens) VerifyToken(_ context.Context, token string) (azure.Caller, error) {
+	caller, err := t.api.Authenticate(token)
+	if err != nil {
+		return azure.Caller{}, err
+	}
+	role, ok := map[identity.Access]apiv1.TokenRole{
+		identity.AccessAdmin: apiv1.TokenRole_TOKEN_ROLE_ADMIN, identity.AccessUser: apiv1.TokenRole_TOKEN_ROLE_USER,
+		identity.AccessReader: apiv1.TokenRole_TOKEN_ROLE_READER, identity.AccessTask: apiv1.TokenRole_TOKEN_ROLE_USER,
+	}[caller.Access]
+	if !ok {
+		return azure.Caller{}, batcherr.Forbidden("this token gives no access")
+	}
+	return azure.Caller{Account: caller.Account, Role: role, Job: caller.Job}, nil
+}
+
+func withCaller(ctx context.Context, caller azure.Caller) context.Context {
+	access := identity.AccessReader
+	switch {
+	case caller.Job != "":
+		access = identity.AccessTask
+	case caller.Role == apiv1.TokenRole_TOKEN_ROLE_USER:
+		access = identity.AccessUser
+	case caller.Role == apiv1.TokenRole_TOKEN_ROLE_ADMIN:
+		access = identity.AccessAdmin
+	}
+	return api.WithCaller(ctx, api.Caller{Account: caller.Account, Access: access, Job: caller.Job})
+}
+
+// Access says how an account's objects are reached: a bucket of the cluster's store.
+func (c *Coordinator) Access(_ context.Context, account string) (*apiv1.StoreAccess, error) {
+	out := proto.CloneOf(c.cfg.Store)
+	out.Bucket = account
+	if rec, ok := c.state.Account(account); ok && rec.Account.Bucket != "" {
+		out.Bucket = rec.Account.Bucket
+	}
+	return out, nil
+}
+
+// EnsureBucket makes the bucket that access names.
+func (c *Coordinator) EnsureBucket(ctx context.Context, access *apiv1.StoreAccess) error {
+	cfg := s3.Config{
+		Endpoint: access.Endpoint, Region: access.Region, AccessKey: access.AccessKey, SecretKey: access.SecretKey,
+		SessionToken: access.SessionToken, PathStyle: true,
+	}
+	if len(access.CaPem) > 0 {
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(access.CaPem) {
+			return errors.New("the object store's authority is not PEM")
+		}
+	}
+	client, err := s3.NewClient(cfg)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if err := client.EnsureBucket(ctx, access.Bucket); err != nil {
+		return fmt.Errorf("make bucket %s: %w", access.Bucket, err)
+	}
+	return nil
+}
