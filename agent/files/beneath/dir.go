@@ -184,3 +184,12 @@ func checkOpened(parent *os.Root, f *os.File, name string, before fs.FileInfo) (
 
 // Root is the handle itself, for libraries that write through one; they follow links that stay beneath the directory.
 func (d *Dir) Root() *os.Root { return d.root }
+
+// Reopen gives a second handle of the directory.
+func (d *Dir) Reopen() (*Dir, error) {
+	root, err := d.root.OpenRoot(".")
+	if err != nil {
+		return nil, err
+	}
+	return &Dir{root: root}, nil
+}
