@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -489,6 +490,14 @@ func TestFiles(t *testing.T) {
 		_, err = io.Copy(io.Discard, response.Body)
 	}
 	require.ErrorContains(t, err, "EOF", "the client must see that the file is not whole")
+}
+
+func TestWriteError(t *testing.T) {
+	w := httptest.NewRecorder()
+	azure.WriteError(w, batcherr.Unavailable("No leader."))
+	require.Equal(t, 503, w.Code)
+	require.True(t, json.Valid(w.Body.Bytes()))
+	require.Contains(t, w.Body.String(), `"code":"ServerBusy"`)
 }
 
 func TestErrorsAreJSON(t *testing.T) {

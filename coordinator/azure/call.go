@@ -154,7 +154,7 @@ func (c *call) listing(item proto.Message) (*listing, error) {
 	if l.selected, err = c.selection(item); err != nil {
 		return nil, err
 	}
-	l.options.Select = l.selected.withID()
+	l.options.Select = l.selected.forServices(c.codec.table(item))
 	l.options.Expand, err = c.expand()
 	return l, err
 }

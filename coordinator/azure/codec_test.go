@@ -317,10 +317,10 @@ func TestSelect(t *testing.T) {
 	}
 	s, err := parseSelect("state,executionInfo/exitCode", table)
 	require.NoError(t, err)
-	require.Equal(t, "executionInfo,id,state", s.withID())
+	require.Equal(t, "executionInfo,id,state", s.forServices(table))
 	older, err := parseSelect("id,certificateReferences", c.table(&apiv1.Pool{}))
 	require.NoError(t, err)
-	require.NotNil(t, older)
+	require.Equal(t, "id", older.forServices(c.table(&apiv1.Pool{})))
 }
 
 func FuzzDecode(f *testing.F) {

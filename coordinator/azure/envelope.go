@@ -163,6 +163,13 @@ func (c *call) fail(err error) {
 	_ = c.json(status, append(buf, '}'))
 }
 
+// WriteError answers err as a BatchError, for whoever stands before the handler that New returns.
+func WriteError(w http.ResponseWriter, err error) {
+	config := Config{Now: time.Now, Logger: slog.New(slog.DiscardHandler)}
+	c := &call{server: &server{config: config}, w: w, r: &http.Request{}, id: newGUID()}
+	c.fail(err)
+}
+
 // appendError appends the members of a BatchError.
 func (c *call) appendError(buf []byte, e *batcherr.Error) []byte {
 	text := e.Message + "\nRequestId:" + c.id + "\nTime:" + c.config.Now().UTC().Format("2006-01-02T15:04:05.0000000Z")

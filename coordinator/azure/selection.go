@@ -64,14 +64,14 @@ func (s *selection) add(path string) {
 	}
 }
 
-// withID lists the properties of the top level, and id, of which links are made, for the api.
-func (s *selection) withID() string {
+// forServices lists the properties of the top level that the services know, and id, of which links are made.
+func (s *selection) forServices(t *messageTable) string {
 	if s == nil {
 		return ""
 	}
 	names := []string{"id"}
 	for name := range s.below {
-		if name != "id" {
+		if t.byName[name] != nil && name != "id" {
 			names = append(names, name)
 		}
 	}
