@@ -75,7 +75,7 @@ func (k *Keeper) Run(ctx context.Context, addresses []string) error {
 		if k.Orphan > 0 && time.Since(contact) > k.Orphan {
 			return fmt.Errorf("%w for %s: %w", ErrOrphaned, k.Orphan, err)
 		}
-		if leader, ok := leaderOf(err); ok && leader != address && hints < maxHints {
+		if leader, ok := LeaderOf(err); ok && leader != address && hints < maxHints {
 			hints++
 			k.prefer(leader)
 			continue

@@ -14,8 +14,8 @@ import (
 // sessions and that of users' calls.
 var leaderKeys = [...]string{"leader", "LeaderAddress"}
 
-// leaderOf finds the leader's host:port in a refusal.
-func leaderOf(err error) (string, bool) {
+// LeaderOf finds the leader's host:port in a refusal.
+func LeaderOf(err error) (string, bool) {
 	if err == nil {
 		return "", false
 	}

@@ -1,0 +1,209 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/batchyard/batchyard/agent/files"
+	"github.com/batchyard/batchyard/agent/process"
+	"github.com/batchyard/batchyard/agent/session"
+	"github.com/batchyard/batchyard/agent/task"
+	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
+)
+
+const (
+	lifePause       = time.Second
+	shutdownTimeout = 30 * time.Second
+	// renewRetry is the pause after a certificate could not be renewed.
+	renewRetry = 30 * time.Second
+)
+
+// ErrExpired says that the node's certificate ended before it could be renewed: the node has to join anew.
+var ErrExpired = errors.New("the node's certificate is over")
+
+// Agent runs the attempts of one node.
+type Agent struct {
+	cfg     Config
+	machine *machine
+}
+
+// New checks the configuration; nothing is touched before Run.
+func New(cfg Config) (*Agent, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("agent's configuration: %w", err)
+	}
+	return &Agent{cfg: cfg, machine: newMachine(&cfg)}, nil
+}
+
+// Run works until ctx ends, which is no error. It ends by itself when the cluster does not know the node any more
+// (session.ErrRemoved), the orphan time is over (session.ErrOrphaned) or the
+// certificate is (ErrExpired): its tasks are stopped then.
+func (a *Agent) Run(ctx context.Context) error {
+	if err := os.MkdirAll(a.cfg.DataDir, 0o700); err != nil {
+		return fmt.Errorf("making the data directory: %w", err)
+	}
+	unlock, err := lock(a.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := os.MkdirAll(a.cfg.NodeRoot, 0o755); err != nil {
+		return fmt.Errorf("making the node's root directory: %w", err)
+	}
+	enrolled, addresses, err := enroll(ctx, &a.cfg, a.machine.facts)
+	if err != nil {
+		return a.leave(ctx, err)
+	}
+	staging, err := newStaging(&a.cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = staging.stager.Close() }()
+	l := &life{agent: a, enrolled: enrolled, staging: staging, addresses: addresses}
+	return a.leave(ctx, l.repeat(ctx))
+}
+
+// leave decides what becomes of the tasks when the agent ends.
+func (a *Agent) leave(ctx context.Context, err error) error {
+	if !final(err) && !a.cfg.StopTasksOnExit {
+		return ended(ctx, err)
+	}
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout+a.cfg.StopGrace)
+	defer cancel()
+	if stopErr := process.ShutdownSupervisor(stopCtx, a.supervisorConfig()); stopErr != nil {
+		return errors.Join(ended(ctx, err), fmt.Errorf("stopping the tasks: %w", stopErr))
+	}
+	return ended(ctx, err)
+}
+
+// final says whether the node has no future, and its tasks none with it.
+func final(err error) bool {
+	return errors.Is(err, session.ErrRemoved) || errors.Is(err, session.ErrOrphaned) || errors.Is(err, ErrExpired)
+}
+
+// ended keeps the end of ctx from being an error.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		return nil
+	}
+	return err
+}
+
+func (a *Agent) supervisorConfig() process.SupervisorConfig {
+	return process.SupervisorConfig{StateDir: SupervisorDir(a.cfg.DataDir), Command: a.cfg.SupervisorCommand}
+}
+
+// life is what the agent has while it is enrolled.
+type life struct {
+	agent     *Agent
+	enrolled  *enrolment
+	staging   *staging
+	addresses []string
+}
+
+// repeat lives until the end is final. A supervisor that is lost is started anew, and what it held is reported.
+func (l *life) repeat(ctx context.Context) error {
+	for {
+		err := l.once(ctx)
+		if ctx.Err() != nil || final(err) {
+			return err
+		}
+		l.agent.cfg.Logger.Error("agent begins again", "error", err)
+		l.enrolled.fresh = false
+		pause(ctx, lifePause)
+	}
+}
+
+func (l *life) once(ctx context.Context) error {
+	cfg := &l.agent.cfg
+	client, err := process.EnsureSupervisor(ctx, l.agent.supervisorConfig())
+	if err != nil {
+		return err
+	}
+	supervised := newSupervisor(client, cfg.StopGrace)
+	defer supervised.close()
+	runner, err := task.Open(ctx, l.taskConfig(supervised))
+	if err != nil {
+		return err
+	}
+	keeper := l.keeper(runner)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return runner.Run(ctx) })
+	group.Go(func() error { return keeper.Run(ctx, l.addresses) })
+	group.Go(func() error { return l.renew(ctx, keeper) })
+	return group.Wait()
+}
+
+func (l *life) taskConfig(supervised *supervisor) task.Config {
+	cfg := &l.agent.cfg
+	who := l.enrolled.identity()
+	return task.Config{
+		StateDir: cfg.DataDir,
+		Place: task.Place{
+			Root: cfg.NodeRoot, AccountID: who.Account, PoolID: who.Pool, NodeID: who.Name, Dedicated: true,
+			Base: task.BaseEnvironment(),
+		},
+		BootID: l.agent.machine.bootID(), Fresh: l.enrolled.fresh,
+		Supervisor: supervised, Stager: l.staging, Split: process.SplitCommandLine, Logger: cfg.Logger, Now: cfg.Now,
+	}
+}
+
+func (l *life) keeper(runner *task.Runner) *session.Keeper {
+	cfg := &l.agent.cfg
+	return &session.Keeper{
+		Config: session.Config{
+			Tasks: runner, Reports: runner.Outbox(), Logger: cfg.Logger, Heartbeat: cfg.Heartbeat,
+			Facts: l.agent.machine.facts, Load: l.agent.machine.load,
+			Serve: func(ctx context.Context, req *agentv1.FileRequest, send func(*agentv1.TransferChunk) error, done <-chan struct{}) error {
+				return files.Serve(ctx, cfg.NodeRoot, req, send, done)
+			},
+		},
+		Dial:   l.enrolled.dial,
+		Orphan: cfg.OrphanTimeout,
+		Learned: func(addresses []string) {
+			l.addresses = addresses
+			if err := l.enrolled.learn(addresses); err != nil {
+				cfg.Logger.Warn("coordinator addresses cannot be kept", "error", err)
+			}
+		},
+	}
+}
+
+// renew gets a new certificate at half of the old one's life, and goes on over connections that use it.
+func (l *life) renew(ctx context.Context, keeper *session.Keeper) error {
+	cfg := &l.agent.cfg
+	for {
+		pause(ctx, max(l.enrolled.credentials.Load().RenewAt().Sub(cfg.Now()), 0))
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if !l.enrolled.credentials.Load().Certificate.Leaf.NotAfter.After(cfg.Now()) {
+			return ErrExpired
+		}
+		err := errors.New("there is no session to renew it in")
+		if conn := keeper.Conn(); conn != nil {
+			err = l.enrolled.renew(ctx, conn)
+		}
+		if err != nil {
+			cfg.Logger.Warn("certificate is not renewed yet", "error", err)
+			pause(ctx, l.renewPause())
+			continue
+		}
+		cfg.Logger.Info("certificate renewed", "until", l.enrolled.credentials.Load().Certificate.Leaf.NotAfter)
+		keeper.Reconnect()
+	}
+}
+
+// renewPause leaves time for several tries before the certificate ends, however short its life.
+func (l *life) renewPause() time.Duration {
+	left := l.enrolled.credentials.Load().Certificate.Leaf.NotAfter.Sub(l.agent.cfg.Now())
+	return min(max(left/10, time.Second), renewRetry)
+}
