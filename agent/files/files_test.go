@@ -36,7 +36,7 @@ func openTree(t *testing.T, root, under string) *files.Tree {
 	t.Helper()
 	tree, err := files.Open(root, under)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, tree.Close()) })
+	t.Cleanup(tree.Close)
 	return tree
 }
 

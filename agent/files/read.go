@@ -45,7 +45,7 @@ func (t *Tree) Read(name string) (*Reader, error) {
 }
 
 // Close gives the handle back.
-func (r *Reader) Close() error { return r.file.Close() }
+func (r *Reader) Close() { _ = r.file.Close() }
 
 // Copy sends length bytes from offset on, or to the end that the file had when opened if length is 0; it sends as much as
 // there is when the range ends beyond the end. An offset at or beyond the end gives InvalidRange, but that an empty file

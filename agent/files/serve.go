@@ -119,7 +119,6 @@ func openOnce(nodeRoot, under, name string) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := tree.Read(name)
-	_ = tree.Close() // the file stays open
-	return r, err
+	defer tree.Close() // the file stays open
+	return tree.Read(name)
 }

@@ -49,7 +49,7 @@ func Open(nodeRoot, under string) (*Tree, error) {
 }
 
 // Close gives the handle back.
-func (t *Tree) Close() error { return t.dir.Close() }
+func (t *Tree) Close() { t.dir.Close() }
 
 // Properties describes one file or directory.
 func (t *Tree) Properties(name string) (*apiv1.NodeFile, error) {

@@ -1,4 +1,4 @@
-//go:build unix
+//go:build linux || darwin
 
 package stage
 
@@ -10,5 +10,5 @@ func freeBytes(path string) (int64, error) {
 	if err := unix.Statfs(path, &st); err != nil {
 		return 0, err
 	}
-	return int64(uint64(st.Bavail) * uint64(st.Bsize)), nil
+	return int64(st.Bavail * uint64(st.Bsize)), nil
 }

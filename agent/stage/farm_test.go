@@ -125,7 +125,7 @@ func (b *buckets) Bucket(_ *apiv1.StoreAccess, name string) (storage.Store, erro
 	return missing{}, nil
 }
 
-func (b *buckets) Web(loc storage.Location) (storage.Store, string, error) {
+func (b *buckets) Web(_ *apiv1.StoreAccess, loc storage.Location) (storage.Store, string, error) {
 	s, err := b.Bucket(nil, "web")
 	return s, filepath.Base(identity(loc)), err
 }
@@ -198,7 +198,7 @@ func (missing) List(_ context.Context, prefix string) iter.Seq2[storage.Object, 
 }
 
 // failed checks the failure that an error is.
-func failed(t testing.TB, err error, code string) *Failure {
+func failed(t testing.TB, err error, code string) (info *apiv1.TaskFailureInfo) {
 	t.Helper()
 	var f *Failure
 	require.ErrorAs(t, err, &f)
@@ -207,7 +207,7 @@ func failed(t testing.TB, err error, code string) *Failure {
 	for _, secret := range []string{"SECRET", "X-Amz-Signature=", "sig="} {
 		require.NotContains(t, fmt.Sprint(f.Info, err), secret)
 	}
-	return f
+	return f.Info
 }
 
 // packed puts an archive into the account's bucket.

@@ -120,7 +120,7 @@ func (s *Stager) single(r *apiv1.ResourceFile) ([]input, error) {
 		in.store, err = s.cfg.Stores.Bucket(access, t.bucket)
 		in.key, in.identity = t.key, access.GetEndpoint()+"\n"+t.String()
 	} else {
-		in.store, in.key, err = s.cfg.Stores.Web(t.web)
+		in.store, in.key, err = s.cfg.Stores.Web(access, t.web)
 		in.identity = identity(t.web)
 	}
 	if err != nil {

@@ -142,7 +142,7 @@ func TestInputFailures(t *testing.T) {
 			}
 			f.stores.stores["account"].Store = sized{f.stores.stores["account"].Store}
 			failure := failed(t, f.Inputs(t.Context(), f.dirs, []*apiv1.ResourceFile{c.file}, Owner{}), c.code)
-			user := failure.Info.GetCategory() == apiv1.ErrorSourceCategory_ERROR_SOURCE_CATEGORY_USER_ERROR
+			user := failure.GetCategory() == apiv1.ErrorSourceCategory_ERROR_SOURCE_CATEGORY_USER_ERROR
 			require.Equal(t, c.user, user)
 			left, err := os.ReadDir(outside)
 			require.NoError(t, err)

@@ -76,27 +76,37 @@ func container(access *apiv1.StoreAccess, text string) (target, error) {
 
 // ownStore recognises an unsigned URL of the account's store, in path style or with the bucket in the host's name.
 func ownStore(access *apiv1.StoreAccess, loc storage.Location) (target, bool) {
-	if access.GetEndpoint() == "" {
-		return target{}, false
-	}
 	u, err := url.Parse(loc.URL())
-	endpoint, endpointErr := url.Parse(access.GetEndpoint())
-	if err != nil || endpointErr != nil || u.RawQuery != "" || u.Scheme != endpoint.Scheme {
+	if err != nil || u.RawQuery != "" || !sameStore(access, loc) {
 		return target{}, false
 	}
-	host, own := hostPort(u), hostPort(endpoint)
+	endpoint, err := url.Parse(access.GetEndpoint())
+	if err != nil {
+		return target{}, false
+	}
 	path := strings.TrimLeft(u.Path, "/")
-	bucket, inHost := strings.CutSuffix(host, "."+own)
+	bucket, inHost := strings.CutSuffix(hostPort(u), "."+hostPort(endpoint))
 	if !inHost {
 		bucket, path, _ = strings.Cut(path, "/")
-		if host != own {
-			return target{}, false
-		}
 	}
 	if storage.ValidateBucket(bucket) != nil {
 		return target{}, false
 	}
 	return target{bucket: bucket, key: path}, true
+}
+
+// sameStore says whether a URL is one of the account's store, signed or not.
+func sameStore(access *apiv1.StoreAccess, loc storage.Location) bool {
+	if access.GetEndpoint() == "" {
+		return false
+	}
+	u, err := url.Parse(loc.URL())
+	endpoint, endpointErr := url.Parse(access.GetEndpoint())
+	if err != nil || endpointErr != nil || u.Scheme != endpoint.Scheme {
+		return false
+	}
+	host, own := hostPort(u), hostPort(endpoint)
+	return host == own || strings.HasSuffix(host, "."+own)
 }
 
 func hostPort(u *url.URL) string {

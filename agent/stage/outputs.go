@@ -116,10 +116,10 @@ func (s *Stager) destined(to *apiv1.OutputFileBlobContainerDestination, p patter
 	if err != nil {
 		return nil, userFailure(batcherr.CodeFileUploadMiscError, "The destination of an output file can't be used; give s3://bucket, s3://bucket/folder or a URL signed for writing.", err)
 	}
-	options := putOptions(to.GetUploadHeaders())
 	if t.bucket == "" {
-		return s.destinedToURL(t, to, names, options, log)
+		return s.destinedToURL(access, t, to, names, log)
 	}
+	options := putOptions(to.GetUploadHeaders())
 	store, err := s.cfg.Stores.Bucket(access, t.bucket)
 	if err != nil {
 		return nil, newFailure(batcherr.CodeFileUploadMiscError, "The store of "+t.String()+" can't be used.", err)
@@ -136,7 +136,7 @@ func (s *Stager) destined(to *apiv1.OutputFileBlobContainerDestination, p patter
 }
 
 // destinedToURL is destined for a URL that is signed for writing one object.
-func (s *Stager) destinedToURL(t target, to *apiv1.OutputFileBlobContainerDestination, names []string, options storage.PutOptions, log *transcript) ([]output, error) {
+func (s *Stager) destinedToURL(access *apiv1.StoreAccess, t target, to *apiv1.OutputFileBlobContainerDestination, names []string, log *transcript) ([]output, error) {
 	if len(names) > 1 {
 		return nil, userFailure(batcherr.CodeFileUploadMiscError,
 			fmt.Sprintf("The destination %s takes one file, but the pattern matches %d; give s3://bucket/folder.", t, len(names)), nil)
@@ -144,9 +144,14 @@ func (s *Stager) destinedToURL(t target, to *apiv1.OutputFileBlobContainerDestin
 	if to.GetPath() != "" {
 		log.line("the path %s is not used: the destination's URL is that of one object", beneath.Quote(to.GetPath()))
 	}
-	store, key, err := s.cfg.Stores.Web(t.web)
+	store, key, err := s.cfg.Stores.Web(access, t.web)
 	if err != nil {
 		return nil, newFailure(batcherr.CodeFileUploadMiscError, "The destination "+t.String()+" can't be used.", err)
+	}
+	// A signature may cover the headers: they go as they are.
+	options := storage.PutOptions{Metadata: map[string]string{}}
+	for _, h := range to.GetUploadHeaders() {
+		options.Metadata[h.GetName()] = h.GetValue()
 	}
 	return []output{{name: names[0], store: store, key: key, dest: t.String(), options: options}}, nil
 }
@@ -165,6 +170,7 @@ func objectName(p pattern, name, at string) string {
 	return at + "/" + name
 }
 
+// putOptions makes an object's properties of headers as they are for Azure Storage or S3.
 func putOptions(headers []*apiv1.OutputFileUploadHeader) storage.PutOptions {
 	var o storage.PutOptions
 	for _, h := range headers {

@@ -125,7 +125,7 @@ func TestOutputFailures(t *testing.T) {
 			}
 			err := f.Outputs(t.Context(), f.dirs, []*apiv1.OutputFile{c.output, to("y", "s3://account", "other", always)}, env, true)
 			failure := failed(t, err, c.code)
-			require.Equal(t, c.user, failure.Info.GetCategory() == apiv1.ErrorSourceCategory_ERROR_SOURCE_CATEGORY_USER_ERROR)
+			require.Equal(t, c.user, failure.GetCategory() == apiv1.ErrorSourceCategory_ERROR_SOURCE_CATEGORY_USER_ERROR)
 			require.Equal(t, "y", f.object(t, "account", "other"), "the others are uploaded all the same")
 			require.Contains(t, f.read(t, uploadErrorLog), c.code)
 			require.NotContains(t, f.read(t, uploadErrorLog), "SECRET")

@@ -2,8 +2,6 @@ package stage
 
 import (
 	"crypto/sha256"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -17,13 +15,14 @@ import (
 // NewStores gives the account's store over S3 and everything else over HTTP, connecting only where the policy allows.
 func NewStores(dial storage.DialPolicy) Stores { return &network{dial: dial} }
 
-// network keeps one S3 client, for the access that was asked for last.
+// network keeps one S3 client, for the access that was asked for last, and the clients for URLs.
 type network struct {
 	dial storage.DialPolicy
 
 	mu     sync.Mutex
 	of     [sha256.Size]byte
 	client *s3.Client
+	web    webClients
 }
 
 // Bucket implements Stores.
@@ -51,12 +50,9 @@ func (n *network) Bucket(access *apiv1.StoreAccess, bucket string) (storage.Stor
 }
 
 func newClient(access *apiv1.StoreAccess, dial storage.DialPolicy) (*s3.Client, error) {
-	var roots *x509.CertPool
-	if pem := access.GetCaPem(); len(pem) > 0 {
-		roots = x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(pem) {
-			return nil, errors.New("the store's certificate authority is not in PEM")
-		}
+	roots, err := authority(access)
+	if err != nil {
+		return nil, err
 	}
 	return s3.NewClient(s3.Config{
 		Endpoint: access.GetEndpoint(), Region: access.GetRegion(),

@@ -68,7 +68,7 @@ func TestExchangedPathsNeverLeadOut(t *testing.T) {
 			_ = p.Commit() // what stands under its name may have become a link meanwhile
 		}
 		if sub, err := d.MkdirAll("a/b/made/deep", 0o755, beneath.Owner{}); err == nil {
-			require.NoError(t, sub.Close())
+			sub.Close()
 		}
 		_ = d.RemoveAll(ctx, "a/b/made")
 		_ = d.Remove("a/b/new")

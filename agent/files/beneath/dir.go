@@ -26,7 +26,7 @@ func Open(trusted string) (*Dir, error) {
 }
 
 // Close gives the handle back.
-func (d *Dir) Close() error { return d.root.Close() }
+func (d *Dir) Close() { _ = d.root.Close() }
 
 // Sub opens a directory.
 func (d *Dir) Sub(name string) (*Dir, error) {

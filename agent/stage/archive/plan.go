@@ -61,7 +61,7 @@ func plan(files []*zip.File, size int64, limits Limits) ([]item, error) {
 			return nil, it.refuse(fmt.Sprintf("brings the unpacked bytes over %d", limits.Bytes))
 		}
 		key := fold(it.name)
-		if other, taken := seen[key]; taken && !(it.dir && other.dir && it.name == other.name) {
+		if other, taken := seen[key]; taken && (!it.dir || !other.dir || it.name != other.name) {
 			return nil, it.refuse("has the name of another entry, " + beneath.Quote(other.name) + ", which many file systems take for the same")
 		}
 		seen[key] = it
