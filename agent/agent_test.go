@@ -239,6 +239,40 @@ func TestKilledAgent(t *testing.T) {
 	require.Equal(t, 1, f.count(&f.joined), "the certificate was kept")
 }
 
+// TestKilledAgentUnderLoad kills the agent at whatever it does, again and again: no command is lost or runs twice.
+func TestKilledAgentUnderLoad(t *testing.T) {
+	f := newFarm(t)
+	n := newNode(t, f)
+	const tasks = 200
+	script := sh("echo x >> $AZ_BATCH_NODE_SHARED_DIR/$AZ_BATCH_TASK_ID; sleep 0.02")
+	for number := range uint64(tasks) {
+		f.add(number, script)
+	}
+	done := func() (out int) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, report := range f.reports {
+			if report.GetPhase() == agentv1.AttemptPhase_ATTEMPT_PHASE_ENDED {
+				out++
+			}
+		}
+		return out
+	}
+	lives := 0
+	for before := done(); before < tasks; lives++ {
+		kill := n.spawn()
+		require.Eventually(t, func() bool { return done() >= min(before+10, tasks) }, patience, time.Millisecond)
+		kill()
+		before = done()
+	}
+	require.Greater(t, lives, 3)
+	for number := range uint64(tasks) {
+		runs, err := os.ReadFile(filepath.Join(n.Root, "shared", taskID(number)))
+		require.NoError(t, err)
+		require.Equal(t, "x\n", string(runs), taskID(number))
+	}
+}
+
 func TestTasksGoOnWhileTheAgentIsExchanged(t *testing.T) {
 	f := newFarm(t)
 	n := newNode(t, f)

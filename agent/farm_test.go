@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -270,7 +271,7 @@ func (f *farm) add(number uint64, spec *apiv1.Task) task.Ref {
 	return ref
 }
 
-func taskID(number uint64) string { return "task" + string(rune('0'+number)) }
+func taskID(number uint64) string { return fmt.Sprintf("task%d", number) }
 
 func (f *farm) remove(ref task.Ref, kind agentv1.RemovalKind) {
 	f.mu.Lock()

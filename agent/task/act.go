@@ -43,6 +43,10 @@ func (r *Runner) act(a *attempt, action Action) {
 		r.fx.launches = append(r.fx.launches, r.launchOf(a))
 	case Kill:
 		r.fx.kills = append(r.fx.kills, a.ref)
+		if a.unlaunched {
+			a.unlaunched = false
+			r.inbox.put(func() { r.observe(a, Unlaunched{At: r.nanos()}) })
+		}
 	case Cancel:
 		r.cancel(a)
 	case Upload:
@@ -189,15 +193,23 @@ func (r *Runner) uploaded(a *attempt, err error, leaseOver bool) {
 	r.observe(a, Uploaded{At: r.nanos(), Failure: failureOf(err, batcherr.CodeFileUploadMiscError)})
 }
 
-// cancel breaks off what is under way; an upload that waits is over at once.
+// cancel breaks off what is under way; what only waits is over at once.
 func (r *Runner) cancel(a *attempt) {
-	switch {
-	case a.cancel != nil:
+	if a.cancel != nil {
 		a.cancel()
-	case a.postponed:
-		a.postponed = false
-		r.inbox.put(func() { r.uploaded(a, context.Canceled, false) })
+		return
 	}
+	if !a.postponed {
+		return
+	}
+	a.postponed = false
+	r.inbox.put(func() {
+		if a.state.Stage == Staging {
+			r.observe(a, Staged{At: r.nanos()})
+			return
+		}
+		r.uploaded(a, context.Canceled, false)
+	})
 }
 
 func (a *attempt) constraints() *apiv1.TaskConstraints {

@@ -43,6 +43,7 @@ func (r *Runner) Configure(ctx context.Context, w *agentv1.Welcome) error {
 		r.book.slots = max(w.GetTaskSlots(), 1)
 		r.book.store = w.GetStore()
 		r.book.specs.begin()
+		r.book.confirmed = false
 		if w.GetAccountUrl() != "" {
 			r.cfg.Place.AccountURL = w.GetAccountUrl()
 		}
@@ -89,7 +90,7 @@ func (r *Runner) assign(m *agentv1.Assignments) error {
 	}
 	if m.GetComplete() {
 		r.withdraw(listed)
-		r.book.uncertain = false
+		r.book.uncertain, r.book.confirmed = false, true
 		r.resume()
 	}
 	for _, removal := range m.GetRemove() {
@@ -167,12 +168,16 @@ func (r *Runner) withdraw(listed map[Ref]bool) {
 	}
 }
 
-// resume goes on with staging and uploads that waited for a session or a lease.
+// resume goes on with staging, launches and uploads that waited for a session or a lease.
 func (r *Runner) resume() {
-	if !r.lease.valid(r.cfg.Now()) || r.book.uncertain {
+	if !r.book.confirmed || !r.lease.valid(r.cfg.Now()) {
 		return
 	}
 	for _, a := range r.book.live {
+		if a.unlaunched {
+			a.unlaunched = false
+			r.observe(a, Unlaunched{At: r.nanos()})
+		}
 		if !a.postponed || a.spec == nil {
 			continue
 		}

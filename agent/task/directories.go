@@ -164,7 +164,7 @@ func (d *directories) empty(ctx context.Context) {
 		d.logger.Warn("trash cannot be opened", "error", err)
 		return
 	}
-	defer func() { _ = trash.Close() }()
+	defer trash.Close()
 	for _, name := range names {
 		if ctx.Err() != nil {
 			return

@@ -28,6 +28,7 @@ type fakeSupervisor struct {
 	pending  []Event
 	news     chan struct{}
 	instant  bool // commands end at once, with 0
+	swallow  bool // commands get lost on their way
 	lease    time.Time
 }
 
@@ -50,6 +51,9 @@ func (f *fakeSupervisor) Start(_ context.Context, commands []Command) error {
 	defer f.mu.Unlock()
 	for _, c := range commands {
 		f.starts[c.Ref]++
+		if f.swallow {
+			continue
+		}
 		f.commands[c.Ref] = c
 		switch {
 		case c.Args[0] == "missing":

@@ -64,9 +64,11 @@ type RetentionOver struct{}
 // Lost says that nothing is known of an attempt that should have been running.
 type Lost struct{ At int64 }
 
-// Resumed says that the agent has started again and the supervisor still runs the command, or that the command had not
-// been handed to it.
+// Resumed says that the agent has started again and the attempt is to go on where it was.
 type Resumed struct{ At int64 }
+
+// Unlaunched says that the supervisor was never given the command: the agent ended between intent and action.
+type Unlaunched struct{ At int64 }
 
 func (Admitted) observation()      {}
 func (Staged) observation()        {}
@@ -80,3 +82,4 @@ func (Committed) observation()     {}
 func (RetentionOver) observation() {}
 func (Lost) observation()          {}
 func (Resumed) observation()       {}
+func (Unlaunched) observation()    {}

@@ -43,7 +43,7 @@ func Open(ctx context.Context, cfg Config) (*Runner, error) {
 		r.close()
 		return nil, fmt.Errorf("asking the supervisor what it runs: %w", err)
 	}
-	r.meet(processes)
+	r.meet(processes, found.bootID == cfg.BootID)
 	return r, nil
 }
 
@@ -74,6 +74,7 @@ func (r *Runner) restore(found *image) {
 		a := &attempt{
 			ref: ref, assignment: saved.assignment, job: saved.job, spec: saved.spec, directory: directory,
 			priority: saved.assignment.GetPriority(), slots: max(saved.assignment.GetSlots(), 1), state: state, journaled: true,
+			variables: saved.change.GetVariables(),
 		}
 		r.enter(a)
 	}
@@ -93,8 +94,10 @@ func (r *Runner) enter(a *attempt) {
 	}
 }
 
-// meet compares the book with what the supervisor has. The decisions are left to the loop.
-func (r *Runner) meet(processes []Event) {
+// meet compares the book with what the supervisor has. The decisions are left to the loop. What the supervisor of the
+// same boot does not know was not handed to it, or is still on its way there: it is handed over again, since the
+// supervisor never starts an attempt twice.
+func (r *Runner) meet(processes []Event, sameBoot bool) {
 	listed := make(map[Ref]bool, len(processes))
 	for i := range processes {
 		listed[processes[i].Ref] = true
@@ -108,7 +111,11 @@ func (r *Runner) meet(processes []Event) {
 		}
 	})
 	for ref, a := range r.book.live {
-		if a.state.Stage == Running && !listed[ref] {
+		switch {
+		case a.state.Stage != Running || listed[ref]:
+		case sameBoot:
+			a.unlaunched = true
+		default:
 			r.inbox.put(func() { r.observe(a, Lost{At: r.nanos()}) })
 		}
 	}
@@ -124,15 +131,19 @@ func (r *Runner) adopt(e *Event) {
 	r.enter(&attempt{ref: e.Ref, assignment: &agentv1.Assignment{Ref: e.Ref.Message()}, slots: 1, state: state})
 }
 
-// recoverLive goes on with what the journal had, as the first thing that the loop does. Staging and uploads wait for a
-// session that still wants them.
+// recoverLive goes on with what the journal had, as the first thing that the loop does. Staging, launches and uploads
+// wait for a session that still wants them.
 func (r *Runner) recoverLive() {
 	for _, a := range r.book.live {
-		switch a.state.Stage {
-		case Staging, Uploading:
+		switch {
+		case a.state.Stage == Staging || a.state.Stage == Uploading:
 			a.postponed = true
 			r.act(a, Report)
-		case Running, Ended:
+		case a.unlaunched && !a.state.Stopping:
+			r.act(a, Report)
+		case a.unlaunched:
+			r.observe(a, Unlaunched{At: r.nanos()})
+		default:
 			r.observe(a, Resumed{At: r.nanos()})
 		}
 	}

@@ -16,12 +16,18 @@ func specRecord(spec *agentv1.TaskSpec) *agentv1.JournalRecord {
 
 func attemptRecord(a *attempt) *agentv1.JournalRecord {
 	return &agentv1.JournalRecord{Record: &agentv1.JournalRecord_Attempt{
-		Attempt: &agentv1.AttemptRecord{Assignment: a.assignment, Change: a.state.change(a.ref)},
+		Attempt: &agentv1.AttemptRecord{Assignment: a.assignment, Change: changeOf(a)},
 	}}
 }
 
 func changeRecord(a *attempt) *agentv1.JournalRecord {
-	return &agentv1.JournalRecord{Record: &agentv1.JournalRecord_Change{Change: a.state.change(a.ref)}}
+	return &agentv1.JournalRecord{Record: &agentv1.JournalRecord_Change{Change: changeOf(a)}}
+}
+
+func changeOf(a *attempt) *agentv1.AttemptChange {
+	change := a.state.change(a.ref)
+	change.Variables = a.variables
+	return change
 }
 
 func retainedRecord(ref Ref, directory string, until int64) *agentv1.JournalRecord {

@@ -18,32 +18,64 @@ func TestRestartGoesOnWhereItWas(t *testing.T) {
 	upload := command("x")
 	upload.OutputFiles = []*apiv1.OutputFile{{FilePattern: "*"}}
 	n.stager.hold = make(chan struct{})
-	n.assign(set(true, upload, 1, 2, 3, 4))
-	for number := range uint64(4) {
+	n.assign(set(true, upload, 1, 2, 3))
+	for number := range uint64(3) {
 		n.eventually(func() bool { return n.supervisor.runs(at(number + 1)) })
 	}
 	n.supervisor.finish(at(1), Exited{ExitCode: 1}) // its upload is under way
 	n.eventually(func() bool { n.stager.mu.Lock(); defer n.stager.mu.Unlock(); return len(n.stager.outs) == 1 })
 	n.stop()
 	n.supervisor.finish(at(2), Exited{ExitCode: 2}) // while the agent is away
-	delete(n.supervisor.commands, at(4))            // nobody knows how
 
 	close(n.stager.hold)
 	n.start()
 	held, err := n.runner.Held(t.Context())
 	require.NoError(t, err)
-	require.Len(t, held, 4)
+	require.Len(t, held, 3)
 	n.register(4)
-	n.assign(set(true, upload, 1, 2, 3, 4))
+	n.assign(set(true, upload, 1, 2, 3))
 	require.Equal(t, int32(1), n.phase(at(1), phaseEnded).GetExitCode())
 	require.Equal(t, int32(2), n.phase(at(2), phaseEnded).GetExitCode())
 	n.phase(at(3), phaseRunning)
-	n.phase(at(4), phaseLost)
 	n.supervisor.finish(at(3), Exited{ExitCode: 3})
 	require.Equal(t, int32(3), n.phase(at(3), phaseEnded).GetExitCode())
-	for number := range uint64(4) {
+	for number := range uint64(3) {
 		require.Equal(t, 1, n.supervisor.started(at(number+1)))
 	}
+}
+
+// TestRestartBetweenIntentAndAction: the journal says that they run, the supervisor was never told.
+func TestRestartBetweenIntentAndAction(t *testing.T) {
+	n := newNode(t)
+	n.register(4)
+	n.supervisor.swallow = true
+	staged := command("x")
+	staged.ResourceFiles = []*apiv1.ResourceFile{{FilePath: "in"}}
+	n.assign(set(true, staged, 1, 2))
+	n.phase(at(1), phaseRunning)
+	n.phase(at(2), phaseRunning)
+	n.eventually(func() bool { return n.supervisor.started(at(1))+n.supervisor.started(at(2)) == 2 })
+	n.stop()
+	n.supervisor.swallow = false
+	n.start()
+	n.register(4)
+	require.False(t, n.supervisor.runs(at(1)), "not before the session says that it is wanted")
+	n.assign(set(true, staged, 1))
+	n.phase(at(2), phaseReleased)
+	n.eventually(func() bool { return n.supervisor.runs(at(1)) })
+	require.FileExists(t, filepath.Join(n.dir("t1"), "wd", "in"))
+	require.Contains(t, n.supervisor.commands[at(1)].Env, "AZ_BATCH_APP_PACKAGE_tool=/apps/tool")
+	require.Equal(t, 1, n.supervisor.started(at(2)))
+}
+
+// TestLateStart: what an earlier life of the agent had sent arrives after this one has settled the attempt otherwise.
+func TestLateStart(t *testing.T) {
+	n := newNode(t)
+	n.register(1)
+	n.assign(set(true, command("x")))
+	require.NoError(t, n.supervisor.Start(t.Context(), []Command{{Ref: at(1), Args: []string{"x"}}}))
+	n.runner.Observe([]Event{{Ref: at(1), Running: true}})
+	n.eventually(func() bool { return !n.supervisor.runs(at(1)) })
 }
 
 func TestRestartStagesAgain(t *testing.T) {
@@ -165,5 +197,6 @@ func TestUploadWaitsForTheLease(t *testing.T) {
 	})
 	close(n.stager.hold)
 	n.register(1)
+	n.assign(set(true, upload, 1))
 	n.phase(at(1), phaseEnded)
 }

@@ -115,7 +115,8 @@ type book struct {
 	used      int32
 	specs     specs
 	store     *apiv1.StoreAccess
-	uncertain bool // what was begun before this start may be unknown: see Assign
+	uncertain bool // what was begun before this start may be unknown: see add
+	confirmed bool // the session has said what it wants
 }
 
 // attempt is an attempt with what is needed to act for it. All but state and what follows it is set once.
@@ -129,13 +130,14 @@ type attempt struct {
 	slots      int32
 	arrival    uint64
 
-	state     State
-	journaled bool
-	variables []string           // of packages
-	cancel    context.CancelFunc // of staging or upload that is under way
-	postponed bool               // an upload waits for a lease or a spec
-	followers []*attempt         // wait for the directory
-	ended     chan struct{}      // closed when it has ended; nil: nobody asked
+	state      State
+	journaled  bool
+	variables  []string           // of packages
+	cancel     context.CancelFunc // of staging or upload that is under way
+	postponed  bool               // staging or an upload waits for a session, a lease or a spec
+	unlaunched bool               // the launch waits for a session: see Unlaunched
+	followers  []*attempt         // wait for the directory
+	ended      chan struct{}      // closed when it has ended; nil: nobody asked
 }
 
 // Run works until ctx ends. Commands go on running under the supervisor.
@@ -227,7 +229,7 @@ func (r *Runner) occupy(a *attempt, holds bool) {
 
 // admit begins attempts whose turn it is while slots are free. An attempt that is too wide for the node runs alone.
 func (r *Runner) admit() {
-	if !r.lease.valid(r.cfg.Now()) {
+	if !r.book.confirmed || !r.lease.valid(r.cfg.Now()) {
 		return
 	}
 	for a := r.book.queue.next(); a != nil; a = r.book.queue.next() {
@@ -279,12 +281,16 @@ func (r *Runner) Observe(events []Event) {
 
 func (r *Runner) hear(e *Event) {
 	a := r.book.live[e.Ref]
+	if a != nil {
+		a.unlaunched = false
+	}
 	switch {
-	case a == nil:
-		if !e.Running {
-			r.fx.forgets = append(r.fx.forgets, e.Ref)
-		}
+	case e.Running && (a == nil || a.state.Stage >= Ended):
+		// An earlier life of the agent had handed it over, and this one has settled it otherwise.
+		r.fx.kills = append(r.fx.kills, e.Ref)
 	case e.Running:
+	case a == nil:
+		r.fx.forgets = append(r.fx.forgets, e.Ref)
 	case e.Error != nil:
 		r.observe(a, LaunchFailed{At: r.nanos(), Failure: launchFailure(e.Error)})
 	default:

@@ -118,6 +118,11 @@ func stepRunning(s State, obs Observation) (State, []Action) {
 			return s, []Action{Report, Kill}
 		}
 		return s, []Action{Report}
+	case Unlaunched:
+		if s.Stopping {
+			return end(s, agentv1.AttemptPhase_ATTEMPT_PHASE_RELEASED, o.At)
+		}
+		return s, []Action{Report, Launch}
 	}
 	return s, nil
 }

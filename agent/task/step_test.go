@@ -105,6 +105,8 @@ func TestLives(t *testing.T) {
 		"cleaned while runs":  {seen: []Observation{admit, CleanAsked{}}, stage: Running, phase: phaseRunning, actions: []Action{Save, Kill}},
 		"resumed":             {seen: []Observation{admit, Resumed{}}, stage: Running, phase: phaseRunning, actions: []Action{Report}},
 		"resumed stopping":    {seen: []Observation{admit, stop, Resumed{}}, stage: Running, phase: phaseRunning, actions: []Action{Report, Kill}},
+		"not handed over":     {seen: []Observation{admit, Unlaunched{}}, stage: Running, phase: phaseRunning, actions: []Action{Report, Launch}},
+		"not handed, stopped": {seen: []Observation{admit, stop, Unlaunched{At: 5}}, stage: Ended, phase: phaseReleased, actions: []Action{Save, Report}},
 		"resumed staging":     {facts: Facts{HasInputs: true}, seen: []Observation{admit, Resumed{}}, stage: Staging, phase: phaseRunning, actions: []Action{Report, StageIn}},
 		"resumed uploading":   {facts: Facts{HasOutputs: true}, seen: []Observation{admit, exit(0), Resumed{}}, stage: Uploading, phase: phaseRunning, failed: stageCommand, actions: []Action{Report, Upload}},
 	} {
@@ -139,7 +141,7 @@ func observations() *rapid.Generator[Observation] {
 		all := []Observation{
 			Admitted{at}, Staged{at, failure}, LaunchFailed{at, failureFor(batcherr.CodeUnknown)},
 			Exited{At: at, Reason: reason, ExitCode: 1}, Uploaded{at, failure}, StopAsked{at}, Retracted{}, CleanAsked{at},
-			Committed{}, RetentionOver{}, Lost{at}, Resumed{at},
+			Committed{}, RetentionOver{}, Lost{at}, Resumed{at}, Unlaunched{at},
 		}
 		return all[rapid.IntRange(0, len(all)-1).Draw(t, "kind")]
 	})
@@ -165,12 +167,13 @@ func TestAnyOrder(t *testing.T) {
 			}
 			changed := state.Stage != before.Stage || state.Stopping != before.Stopping || state.Cleaning != before.Cleaning
 			for i, action := range actions {
-				if action == Launch {
+				_, resumed := obs.(Resumed)
+				_, unlaunched := obs.(Unlaunched) // of an intent that was saved before
+				if action == Launch && !unlaunched {
 					launches++
 				}
 				if action == Launch || action == Kill || (action == StageIn && before.Stage == Queued) {
-					_, resumed := obs.(Resumed)
-					require.True(t, resumed || actions[0] == Save && i > 0, "intent first: %v", actions)
+					require.True(t, resumed || unlaunched || actions[0] == Save && i > 0, "intent first: %v", actions)
 				}
 			}
 			if changed && state.Begun() && state.Stage <= Ended {

@@ -354,7 +354,9 @@ type AttemptChange struct {
 	// A stop has been asked for.
 	Stopping bool `protobuf:"varint,3,opt,name=stopping,proto3" json:"stopping,omitempty"`
 	// The directory is to go as soon as nothing runs in it.
-	Cleaning      bool `protobuf:"varint,4,opt,name=cleaning,proto3" json:"cleaning,omitempty"`
+	Cleaning bool `protobuf:"varint,4,opt,name=cleaning,proto3" json:"cleaning,omitempty"`
+	// Environment of the application packages, "NAME=value".
+	Variables     []string `protobuf:"bytes,5,rep,name=variables,proto3" json:"variables,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -415,6 +417,13 @@ func (x *AttemptChange) GetCleaning() bool {
 		return x.Cleaning
 	}
 	return false
+}
+
+func (x *AttemptChange) GetVariables() []string {
+	if x != nil {
+		return x.Variables
+	}
+	return nil
 }
 
 type RetainedDirectory struct {
@@ -499,12 +508,13 @@ const file_batchyard_agent_v1_journal_proto_rawDesc = "" +
 	"\n" +
 	"assignment\x18\x01 \x01(\v2\x1e.batchyard.agent.v1.AssignmentR\n" +
 	"assignment\x129\n" +
-	"\x06change\x18\x02 \x01(\v2!.batchyard.agent.v1.AttemptChangeR\x06change\"\xba\x01\n" +
+	"\x06change\x18\x02 \x01(\v2!.batchyard.agent.v1.AttemptChangeR\x06change\"\xd8\x01\n" +
 	"\rAttemptChange\x129\n" +
 	"\x06report\x18\x01 \x01(\v2!.batchyard.agent.v1.AttemptReportR\x06report\x126\n" +
 	"\x05stage\x18\x02 \x01(\x0e2 .batchyard.agent.v1.AttemptStageR\x05stage\x12\x1a\n" +
 	"\bstopping\x18\x03 \x01(\bR\bstopping\x12\x1a\n" +
-	"\bcleaning\x18\x04 \x01(\bR\bcleaning\"y\n" +
+	"\bcleaning\x18\x04 \x01(\bR\bcleaning\x12\x1c\n" +
+	"\tvariables\x18\x05 \x03(\tR\tvariables\"y\n" +
 	"\x11RetainedDirectory\x120\n" +
 	"\x03ref\x18\x01 \x01(\v2\x1e.batchyard.agent.v1.AttemptRefR\x03ref\x12\x1c\n" +
 	"\tdirectory\x18\x02 \x01(\tR\tdirectory\x12\x14\n" +
