@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -137,7 +138,7 @@ func (c *coordinator) Transfer(stream grpc.ClientStreamingServer[agentv1.Transfe
 	id := ""
 	for {
 		chunk, err := stream.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			c.ended <- id
 			return stream.SendAndClose(&agentv1.TransferDone{})
 		}

@@ -54,37 +54,63 @@ func (k *Keeper) Run(ctx context.Context, addresses []string) error {
 	if len(k.addresses) == 0 {
 		return errors.New("no coordinator address is known")
 	}
-	backoff, hints, refusals := minBackoff, 0, 0
-	contact := time.Now()
-	for ctx.Err() == nil {
+	var p pace
+	p.begin()
+	for {
 		address := k.pick()
 		welcomed, err := k.once(ctx, address)
-		if ctx.Err() != nil {
-			break
-		}
-		if welcomed {
-			contact, backoff, hints, refusals = time.Now(), minBackoff, 0, 0
-		}
-		if refusals = countRefusal(refusals, err); refusals >= maxRefusals {
-			return fmt.Errorf("%w: %w", ErrRemoved, err)
+		switch {
+		case ctx.Err() != nil:
+			return nil //nolint:nilerr // the end of ctx is what was asked for
+		case welcomed:
+			p.begin()
 		}
 		if errors.Is(err, errReconnect) {
 			continue
 		}
 		k.Logger.Info("session with the coordinator ended", "address", address, "registered", welcomed, "error", err)
-		if k.Orphan > 0 && time.Since(contact) > k.Orphan {
-			return fmt.Errorf("%w for %s: %w", ErrOrphaned, k.Orphan, err)
+		if err := k.verdict(&p, err); err != nil {
+			return err
 		}
-		if leader, ok := LeaderOf(err); ok && leader != address && hints < maxHints {
-			hints++
+		if leader, ok := LeaderOf(err); ok && leader != address && p.hints < maxHints {
+			p.hints++
 			k.prefer(leader)
 			continue
 		}
 		k.moveOn(address)
-		pause(ctx, backoff/2+rand.N(backoff/2+1))
-		backoff = min(2*backoff, maxBackoff)
+		pause(ctx, p.next())
 	}
-	return nil
+}
+
+// pace is how eagerly the next session is sought. It begins anew with every session.
+type pace struct {
+	contact         time.Time
+	backoff         time.Duration
+	hints, refusals int
+}
+
+func (p *pace) begin() { *p = pace{contact: time.Now(), backoff: minBackoff} }
+
+func (p *pace) next() time.Duration {
+	d := p.backoff/2 + rand.N(p.backoff/2+1)
+	p.backoff = min(2*p.backoff, maxBackoff)
+	return d
+}
+
+// verdict says whether an end is the last one.
+func (k *Keeper) verdict(p *pace, err error) error {
+	// An answer of another kind says nothing of the node: the count goes on.
+	if batcherr.FromGRPC(err).Code == batcherr.CodeNodeNotFound {
+		p.refusals++
+	}
+	switch {
+	case p.refusals >= maxRefusals:
+		return fmt.Errorf("%w: %w", ErrRemoved, err)
+	case k.Orphan > 0 && time.Since(p.contact) > k.Orphan:
+		return fmt.Errorf("%w for %s: %w", ErrOrphaned, k.Orphan, err)
+	default:
+		return nil
+	}
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -197,12 +223,4 @@ func (k *Keeper) prefer(address string) {
 			k.next = i
 		}
 	}
-}
-
-// countRefusal counts answers by which the cluster does not know the node; an answer of another kind says nothing of it.
-func countRefusal(refusals int, err error) int {
-	if err != nil && batcherr.FromGRPC(err).Code == batcherr.CodeNodeNotFound {
-		return refusals + 1
-	}
-	return refusals
 }
