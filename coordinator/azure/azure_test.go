@@ -162,6 +162,9 @@ func TestCreateTask(t *testing.T) {
 	require.Equal(t, 409, a.StatusCode)
 	require.Equal(t, "TaskExists", a.code())
 	a = h.do("GET", "/jobs/job1/tasks/t1/subtasksinfo", "")
+	require.Equal(t, `{"odata.metadata":"`+h.url+`/$metadata#subtasks","value":[]}`, a.text)
+	require.Equal(t, 201, h.do("POST", "/jobs/job1/tasks", `{"id":"multi","commandLine":"a"}`).StatusCode)
+	a = h.do("GET", "/jobs/job1/tasks/multi/subtasksinfo", "")
 	require.Contains(t, a.text, `"nodeUrl":"`+h.url+`/pools/p/nodes/n1","poolId":"p","nodeId":"n1","taskRootDirectory":"workitems/j/job-1/t",`+
 		`"taskRootDirectoryUrl":"`+h.url+`/pools/p/nodes/n1/files/workitems/j/job-1/t"`)
 }

@@ -105,6 +105,8 @@ func (f fakeJobs) UpdateJob(_ context.Context, r *apiv1.UpdateJobRequest) (*apiv
 func (f fakeJobs) ReplaceJob(_ context.Context, r *apiv1.ReplaceJobRequest) (*apiv1.Written, error) {
 	return f.change(r.GetJobId(), r.GetConditions(), func(j *apiv1.Job) {
 		j.Priority, j.Metadata = r.GetJob().Priority, r.GetJob().GetMetadata() //nolint:protogetter // presence
+		j.Constraints = r.GetJob().GetConstraints()
+		lifecycle.FillJob(j)
 	})
 }
 
@@ -176,6 +178,10 @@ func (f fakeTasks) AddTasks(_ context.Context, r *apiv1.AddTasksRequest) (*apiv1
 		w := f.written()
 		t.ETag, t.LastModified, t.CreationTime, t.StateTransitionTime = w.GetEtag(), w.GetLastModified(), w.GetLastModified(), w.GetLastModified()
 		t.State, t.ExecutionInfo = apiv1.TaskState_TASK_STATE_ACTIVE, &apiv1.TaskExecutionInfo{}
+		if f.runs && f.pools[strings.ToLower(job.GetPoolInfo().GetPoolId())] != nil {
+			t.State = apiv1.TaskState_TASK_STATE_COMPLETED
+			t.ExecutionInfo = &apiv1.TaskExecutionInfo{ExitCode: proto.Int32(0), Result: apiv1.TaskExecutionResult_TASK_EXECUTION_RESULT_SUCCESS}
+		}
 		result.Etag, result.LastModified = w.GetEtag(), w.GetLastModified()
 		key := strings.ToLower(r.GetJobId())
 		f.tasks[key] = append(f.tasks[key], t)
@@ -265,9 +271,12 @@ func (f fakeTasks) ReactivateTask(_ context.Context, r *apiv1.ReactivateTaskRequ
 func (f fakeTasks) ListSubtasks(_ context.Context, r *apiv1.ListSubtasksRequest) (*apiv1.ListSubtasksResponse, error) {
 	unlock, _ := f.locked()
 	defer unlock()
-	_, _, err := f.task(r.GetJobId(), r.GetTaskId())
+	task, _, err := f.task(r.GetJobId(), r.GetTaskId())
+	if err != nil || task.GetId() != "multi" {
+		return &apiv1.ListSubtasksResponse{}, err
+	}
 	return &apiv1.ListSubtasksResponse{Subtasks: []*apiv1.Subtask{{
 		Id: proto.Int32(1), State: apiv1.SubtaskState_SUBTASK_STATE_COMPLETED, ExitCode: proto.Int32(0),
 		NodeInfo: &apiv1.NodeInfo{PoolId: "p", NodeId: "n1", TaskRootDirectory: "workitems/j/job-1/t"},
-	}}}, err
+	}}}, nil
 }

@@ -33,6 +33,7 @@ type fake struct {
 	tasks   map[string][]*apiv1.Task
 	files   map[string][]byte
 	deleted []string
+	runs    bool // tasks whose pool exists are completed at once
 	changes int
 
 	// The last requests of calls whose arguments tests look at.
