@@ -144,7 +144,7 @@ func TestAddTaskCollectionLimits(t *testing.T) {
 	require.Equal(t, "RequestBodyTooLarge", a.code())
 
 	// A body of unknown length is refused once it is over the limit.
-	r, err := http.NewRequestWithContext(t.Context(), "POST", h.url+"/jobs/job1/tasks?api-version=2025-06-01", struct{ *strings.Reader }{strings.NewReader(large)})
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.url+"/jobs/job1/tasks?api-version=2025-06-01", struct{ *strings.Reader }{strings.NewReader(large)})
 	require.NoError(t, err)
 	r.Header.Set("Authorization", "Bearer good")
 	a = h.send(r)
@@ -190,7 +190,8 @@ func TestPaging(t *testing.T) {
 			break
 		}
 		require.True(t, strings.HasPrefix(link, h.url+"/jobs/job1/tasks?maxresults=30&$filter=startswith(id,%20%27many-%27)&$select=id,url&$expand=stats&api-version="+testVersion+"&$skiptoken="), link)
-		require.NotContains(t, link[strings.Index(link, "skiptoken"):], "/", "the token is escaped")
+		_, token, _ := strings.Cut(link, "skiptoken=")
+		require.NotContains(t, token, "/", "the token is escaped")
 		require.Equal(t, 1, strings.Count(link, "skiptoken"))
 		target = strings.TrimPrefix(link, h.url)
 	}
@@ -409,7 +410,7 @@ func TestEveryRouteAnswers(t *testing.T) {
 			}
 			a := h.raw(r.Method, path+"?api-version="+version, "")
 			require.Less(t, a.StatusCode, 500, "%s %s", r.Operation, a.text)
-			if a.StatusCode >= 400 && r.Method != "HEAD" {
+			if a.StatusCode >= 400 && r.Method != http.MethodHead {
 				require.NotEmpty(t, a.code(), r.Operation)
 				require.Contains(t, a.json["message"].(map[string]any)["value"], "RequestId:")
 			}
@@ -484,7 +485,7 @@ func TestFiles(t *testing.T) {
 	require.Equal(t, []string{"wd/a b.txt recursive=true"}, h.fake.deleted)
 	require.Equal(t, 404, h.do("DELETE", root+"/wd%2Fa%20b.txt", "").StatusCode)
 
-	r, err := http.NewRequestWithContext(t.Context(), "GET", h.url+root+"/shrinks?api-version="+testVersion, nil)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.url+root+"/shrinks?api-version="+testVersion, nil)
 	require.NoError(t, err)
 	r.Header.Set("Authorization", "Bearer good")
 	response, err := h.client.Do(r)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -192,9 +193,10 @@ func (c *call) read(m proto.Message, s *shape, optional bool) ([]string, error) 
 // recovered turns a panic into an answer.
 func (c *call) recovered() {
 	p := recover()
+	err, _ := p.(error)
 	switch {
 	case p == nil:
-	case p == http.ErrAbortHandler:
+	case errors.Is(err, http.ErrAbortHandler):
 		panic(p)
 	case c.started:
 		c.config.Logger.Error("request panicked after its answer began", "request_id", c.id, "panic", p)
