@@ -57,7 +57,7 @@ func (s *server) bearer(ctx context.Context, token string) (Caller, error) {
 	switch {
 	case err == nil:
 		return caller, nil
-	case batcherr.HasKind(err, batcherr.KindUnavailable):
+	case batcherr.HasKind(err, batcherr.KindUnavailable), batcherr.HasKind(err, batcherr.KindForbidden):
 		return Caller{}, err
 	default:
 		return Caller{}, batcherr.Unauthenticated("The access token is not valid or has expired.").Wrap(err)

@@ -19,7 +19,8 @@ type KeySource interface {
 
 // TokenVerifier checks bearer tokens.
 type TokenVerifier interface {
-	// VerifyToken returns whom the token stands for. Any error but one of kind unavailable counts as a bad token.
+	// VerifyToken returns whom the token stands for. Any error but one of kind unavailable or
+	// forbidden counts as a bad token.
 	VerifyToken(ctx context.Context, token string) (Caller, error)
 }
 

@@ -49,6 +49,9 @@ func (tokens) VerifyToken(_ context.Context, token string) (azure.Caller, error)
 	if token == "good" {
 		return azure.Caller{Account: testAccount, Role: apiv1.TokenRole_TOKEN_ROLE_READER}, nil
 	}
+	if token == "node" {
+		return azure.Caller{}, batcherr.Forbidden("not for nodes")
+	}
 	return azure.Caller{}, batcherr.Unauthenticated("no")
 }
 
