@@ -40,6 +40,7 @@ type Coordinator struct {
 	dispatch *dispatch.Server
 	api      *api.Server
 	leader   *leaderConn
+	local    grpc.ClientConnInterface
 	provider pools.Provider
 
 	grpcListener, httpsListener, raftListener, httpListener net.Listener
@@ -78,7 +79,12 @@ func (c *Coordinator) openIdentity(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(keyring.Save(dir), member.write(c.cfg.DataDir)); err != nil {
+		if c.cfg.Join.Address != "" {
+			if err := keyring.Save(dir); err != nil {
+				return err
+			}
+		}
+		if err := member.write(c.cfg.DataDir); err != nil {
 			return err
 		}
 	}
@@ -107,7 +113,7 @@ const (
 // firstKeyring makes a new cluster's secrets, or fetches those of the cluster to join.
 func (c *Coordinator) firstKeyring(ctx context.Context, member *memberFile) (*identity.Keyring, error) {
 	if c.cfg.Join.Address == "" {
-		return identity.NewKeyring(c.cfg.ClusterName, c.cfg.Now(), rand.Reader)
+		return PrepareKeyring(c.cfg.DataDir, c.cfg.ClusterName, c.cfg.Now())
 	}
 	member.Joining = true
 	return fetchKeyring(ctx, c.cfg.Join, member.ID, c.cfg.Now)

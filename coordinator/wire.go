@@ -66,10 +66,9 @@ func (c *Coordinator) wireGRPC() {
 }
 
 func (c *Coordinator) wireREST() {
-	conn := newLoopback(c.api.UnaryInterceptor, c.api.StreamInterceptor)
-	c.api.Register(conn)
+	c.local = c.api.Local()
 	handler := azure.New(azure.Config{
-		Conn: conn, Keys: accountKeys{c}, Tokens: bearerTokens{c}, WithCaller: withCaller,
+		Conn: c.local, Keys: accountKeys{c}, Tokens: bearerTokens{c}, WithCaller: withCaller,
 		BaseURL: baseURL, Now: c.cfg.Now, Logger: c.logger,
 	})
 	c.webServers = append(c.webServers, webServer(c.toLeader(handler)))

@@ -2,9 +2,7 @@ package s3_test
 
 import (
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -149,14 +147,4 @@ func TestMetadataServiceIsNoStore(t *testing.T) {
 	_, err := c.Bucket("latest", "").Stat(t.Context(), "meta-data")
 	require.ErrorIs(t, err, storage.ErrForbidden)
 	require.ErrorIs(t, err, storage.ErrDialDenied)
-}
-
-func status(t *testing.T, client *http.Client, req *http.Request) int {
-	t.Helper()
-	resp, err := client.Do(req)
-	require.NoError(t, err)
-	_, err = io.Copy(io.Discard, resp.Body)
-	require.NoError(t, err)
-	require.NoError(t, resp.Body.Close())
-	return resp.StatusCode
 }

@@ -38,8 +38,9 @@ const (
 type Provider struct {
 	cfg Config
 
-	mu    sync.Mutex
-	nodes map[uint64]*agentProcess
+	mu     sync.Mutex
+	closed bool
+	nodes  map[uint64]*agentProcess
 }
 
 type agentProcess struct {
@@ -63,6 +64,9 @@ const pidName = "agent.pid"
 func (p *Provider) Ensure(ctx context.Context, m pools.Machine, token func(context.Context) (string, error)) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.closed {
+		return nil
+	}
 	a := p.nodes[m.UID]
 	if a == nil {
 		survivor, err := pidfile.Read(filepath.Join(p.dir(m), pidName))
@@ -92,7 +96,7 @@ func (p *Provider) start(ctx context.Context, m pools.Machine, token func(contex
 	args := append(append([]string(nil), p.cfg.Command...),
 		"--data-dir", filepath.Join(dir, "state"), "--node-root", filepath.Join(dir, "root"), "--coordinator", p.cfg.Coordinator,
 		"--stop-tasks-on-exit", "--orphan-timeout", "10m")
-	if _, err := os.Stat(filepath.Join(dir, "state", "identity", "node.pem")); errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(dir, "state", "node.pem")); errors.Is(err, os.ErrNotExist) {
 		text, err := token(ctx)
 		if err != nil {
 			return pidfile.Process{}, fmt.Errorf("make join token: %w", err)
@@ -152,6 +156,7 @@ func (p *Provider) Remove(_ context.Context, m pools.Machine) error {
 func (p *Provider) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.closed = true
 	errs := make(chan error, len(p.nodes))
 	for _, a := range p.nodes {
 		go func() { errs <- a.process.Stop(stopGrace) }()

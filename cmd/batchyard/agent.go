@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/batchyard/batchyard/agent"
+)
+
+type agentOptions struct {
+	f         *factory
+	cfg       agent.Config
+	tokenFile string
+	verbose   bool
+}
+
+func newAgentCommand(f *factory) *cobra.Command {
+	o := &agentOptions{f: f, cfg: agent.Default()}
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Run this machine as a node",
+		Long: `Runs the agent of a node. At its first start it joins a pool with a token of ` + "`batchyard cluster token --pool POOL`" + `
+and gets a certificate; from then on it needs neither token nor address.
+
+Stopped with SIGTERM it leaves its tasks running, so that a new version can take them over; with
+--stop-tasks-on-exit it stops them.`,
+		Example: `  batchyard agent --coordinator head1.example.org:7444 --join-token-file token
+  batchyard agent --data-dir /var/lib/batchyard-agent --node-root /scratch/batch`,
+		Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.cfg.DataDir, "data-dir", "/var/lib/batchyard-agent", "the agent's own directory")
+	flags.StringVar(&o.cfg.NodeRoot, "node-root", "/mnt/batch", "directory under which tasks work")
+	flags.StringSliceVar(&o.cfg.Coordinators, "coordinator", nil, "host:port of a coordinator's gRPC; may be repeated")
+	flags.StringVar(&o.tokenFile, "join-token-file", "", "file with a join token, for the first start")
+	flags.BoolVar(&o.cfg.StopTasksOnExit, "stop-tasks-on-exit", false, "stop the tasks when the agent is stopped")
+	flags.DurationVar(&o.cfg.OrphanTimeout, "orphan-timeout", 0, "end when no coordinator is found for so long; 0: never")
+	flags.DurationVar(&o.cfg.StopGrace, "stop-grace", o.cfg.StopGrace, "how long a task that is stopped may take to end by itself")
+	flags.StringVar(&o.cfg.Address, "address", "", "address that others are told as this node's")
+	flags.BoolVarP(&o.verbose, "verbose", "v", false, "log everything")
+	return cmd
+}
+
+func (o *agentOptions) run(ctx context.Context) error {
+	var err error
+	if o.cfg.DataDir, err = filepath.Abs(o.cfg.DataDir); err != nil {
+		return err
+	}
+	if o.cfg.NodeRoot, err = filepath.Abs(o.cfg.NodeRoot); err != nil {
+		return err
+	}
+	if o.tokenFile != "" {
+		text, err := os.ReadFile(o.tokenFile)
+		if err != nil {
+			return usagef("the join token can't be read: %v", err)
+		}
+		o.cfg.JoinToken = trimToken(text)
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	o.cfg.SupervisorCommand = []string{program, "supervisor", "--state", agent.SupervisorDir(o.cfg.DataDir)}
+	o.cfg.Version, o.cfg.Logger = o.f.version, newLogger(o.f, o.verbose)
+	a, err := agent.New(o.cfg)
+	if err != nil {
+		return usage(err)
+	}
+	return a.Run(ctx)
+}

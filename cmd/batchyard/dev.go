@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/batchyard/batchyard/cmd/batchyard/devfarm"
+	"github.com/batchyard/batchyard/internal/client"
+)
+
+type devOptions struct {
+	f       *factory
+	dataDir string
+	context string
+	nodes   int
+	slots   int
+	lease   time.Duration
+	verbose bool
+}
+
+func newDevCommand(f *factory) *cobra.Command {
+	o := &devOptions{f: f}
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run a whole farm on this machine",
+		Long: `Runs a coordinator, an object store and nodes (local processes) until Ctrl-C, which stops all of them.
+
+Everything is kept in one directory: a later start goes on where this one was. Address and credentials are
+written to the context file, so that the other commands find the farm by themselves.`,
+		Example: `  batchyard dev
+  batchyard dev --nodes 4 --slots 2
+  batchyard dev --data-dir /tmp/farm --name try`,
+		Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.dataDir, "data-dir", "", "directory that holds everything (default ~/.local/share/batchyard/dev)")
+	flags.StringVar(&o.context, "name", "dev", "name of the context to write")
+	flags.IntVar(&o.nodes, "nodes", 1, "nodes of the pool \"default\" that a new farm begins with; 0: no pool")
+	flags.IntVar(&o.slots, "slots", 0, "task slots of each of these nodes (default one a processor)")
+	flags.DurationVar(&o.lease, "lease", 0, "how long a node counts as alive without a word (default 45s)")
+	flags.BoolVarP(&o.verbose, "verbose", "v", false, "log everything")
+	return cmd
+}
+
+func (o *devOptions) run(ctx context.Context) error {
+	dir, err := o.directory()
+	if err != nil {
+		return err
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	started := time.Now()
+	return devfarm.Run(ctx, devfarm.Config{
+		DataDir: dir, Program: program, Version: o.f.version, Nodes: o.nodes, Slots: o.slots, Lease: o.lease,
+		Logger: newLogger(o.f, o.verbose),
+		Ready: func(_ context.Context, a devfarm.Access) error {
+			return o.ready(dir, a, time.Since(started))
+		},
+	})
+}
+
+func (o *devOptions) directory() (string, error) {
+	dir := o.dataDir
+	if dir == "" {
+		base := o.f.getenv("XDG_DATA_HOME")
+		if base == "" {
+			home, err := os.UserHomeDir()
+			if err != nil {
+				return "", usagef("no home directory: name a directory with --data-dir")
+			}
+			base = filepath.Join(home, ".local", "share")
+		}
+		dir = filepath.Join(base, "batchyard", "dev")
+	}
+	return filepath.Abs(dir)
+}
+
+// ready writes the context and tells how to go on.
+func (o *devOptions) ready(dir string, a devfarm.Access, took time.Duration) error {
+	path, err := client.ContextPath(o.f.getenv)
+	if err != nil {
+		return err
+	}
+	err = client.SaveContext(path, client.Context{
+		Name: o.context, Addresses: a.Addresses, CA: string(a.CA), Account: a.Account, Token: a.Token, HTTPS: a.REST,
+	}, true)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(o.f.out, `Batchyard is ready (%.1f s). Ctrl-C stops everything; a later start goes on from here.
+
+  gRPC     %s
+  REST     %s   (Azure Batch clients: batchyard account env)
+  storage  %s
+  data     %s
+  context  %q in %s
+
+Try:  batchyard run -- echo hello
+`, took.Seconds(), a.Addresses[0], a.REST, a.StoreAt, dir, o.context, path)
+	return err
+}
+
+// newLogger logs to standard error: warnings, or everything when verbose.
+func newLogger(f *factory, verbose bool) *slog.Logger {
+	level := slog.LevelWarn
+	if verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(f.errOut, &slog.HandlerOptions{Level: level}))
+}

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/batchyard/batchyard/agent/process"
+	"github.com/batchyard/batchyard/storage/embedded"
+)
+
+// newObjectStoreCommand is what `dev` runs as a child; its configuration comes through a pipe.
+func newObjectStoreCommand(f *factory) *cobra.Command {
+	return &cobra.Command{
+		Use: "objectstore", Short: "Run the embedded object store (started by dev)", Hidden: true, Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return embedded.Run(cmd.Context(), f.in) },
+	}
+}
+
+// newSupervisorCommand is what an agent runs beside itself to hold its tasks.
+func newSupervisorCommand(f *factory) *cobra.Command {
+	var state string
+	cmd := &cobra.Command{
+		Use: "supervisor", Short: "Hold the tasks of a node (started by its agent)", Hidden: true, Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return process.Serve(cmd.Context(), process.ServeConfig{StateDir: state, Logger: newLogger(f, true)})
+		},
+	}
+	cmd.Flags().StringVar(&state, "state", "", "directory of the supervisor's socket and journal")
+	_ = cmd.MarkFlagRequired("state")
+	return cmd
+}
+
+// trimToken takes a token out of the text of a file.
+func trimToken(text []byte) string { return strings.TrimSpace(string(text)) }

@@ -1,0 +1,121 @@
+package api
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+
+	"github.com/batchyard/batchyard/coordinator/identity"
+	"github.com/batchyard/batchyard/internal/batcherr"
+	"github.com/batchyard/batchyard/internal/trust"
+)
+
+// AccountHeader is the metadata with which an administrator chooses the account that a call is about.
+const AccountHeader = "batchyard-account"
+
+// Caller is whom a call comes from, as its token, key or certificate has shown.
+type Caller struct {
+	// Account is the one that the call is about; empty only for administrators of the cluster.
+	Account string
+	Access  identity.Access
+	// Job is the only job that a task's token reaches; empty otherwise.
+	Job string
+	// Subject is a name for logs.
+	Subject string
+}
+
+type callerKey struct{}
+
+// WithCaller marks a call made in this process with the caller that was authenticated elsewhere.
+func WithCaller(ctx context.Context, caller Caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, caller)
+}
+
+// Authenticate returns the caller that a bearer token stands for. The error is batcherr.KindUnauthenticated.
+func (s *Server) Authenticate(token string) (Caller, error) {
+	claims, err := s.core.Tokens.Verify(token)
+	if err != nil {
+		return Caller{}, err
+	}
+	return Caller{Account: claims.Account, Access: claims.Access, Job: claims.Job, Subject: claims.Subject}, nil
+}
+
+// caller finds out who calls: from the context for calls in this process, otherwise from the metadata of gRPC. ok is false if nothing says it.
+func (s *Server) caller(ctx context.Context) (c Caller, ok bool, err error) {
+	if c, ok := ctx.Value(callerKey{}).(Caller); ok {
+		return c, true, nil
+	}
+	md, _ := metadata.FromIncomingContext(ctx)
+	if c, ok, err := forwardedCaller(ctx, md); ok || err != nil {
+		return c, ok, err
+	}
+	token, ok, err := bearer(md)
+	if !ok || err != nil {
+		return Caller{}, false, err
+	}
+	c, err = s.Authenticate(token)
+	if err != nil {
+		return Caller{}, false, err
+	}
+	if chosen := md.Get(AccountHeader); len(chosen) > 0 && c.Access == identity.AccessAdmin {
+		c.Account = chosen[0]
+	} else if len(chosen) > 0 && chosen[0] != c.Account {
+		return Caller{}, false, batcherr.Forbidden("Only administrators may choose another account than their own.")
+	}
+	return c, true, nil
+}
+
+// bearer takes the token out of the metadata; ok is false if there is none.
+func bearer(md metadata.MD) (token string, ok bool, err error) {
+	const scheme = "bearer "
+	values := md.Get("authorization")
+	switch {
+	case len(values) == 0:
+		return "", false, nil
+	case len(values) > 1, len(values[0]) <= len(scheme), !equalFold(values[0][:len(scheme)], scheme):
+		return "", false, batcherr.Unauthenticated("The metadata authorization has to be one \"Bearer TOKEN\".")
+	}
+	return values[0][len(scheme):], true, nil
+}
+
+// equalFold compares with a lower-case ASCII text.
+func equalFold(s, lower string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != lower[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// peerIdentity is who the certificate at the other end of the connection belongs to.
+func peerIdentity(ctx context.Context) (trust.Identity, error) {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return trust.Identity{}, trust.ErrNoCertificate
+	}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok {
+		return trust.Identity{}, trust.ErrNoCertificate
+	}
+	return trust.PeerIdentity(info.State)
+}
+
+// peerServer is the coordinator that calls; an error if it is none.
+func peerServer(ctx context.Context) (trust.Identity, error) {
+	id, err := peerIdentity(ctx)
+	if err == nil && id.Role != trust.RoleServer {
+		err = errors.New("the certificate is not a coordinator's")
+	}
+	if err != nil {
+		return trust.Identity{}, batcherr.Unauthenticated("The call needs the certificate of a coordinator.").Wrap(err)
+	}
+	return id, nil
+}

@@ -1,0 +1,82 @@
+package api
+
+import (
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/batchyard/batchyard/internal/batcherr"
+	"github.com/batchyard/batchyard/internal/lifecycle"
+	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
+)
+
+// checkJob says what is wrong with a new job, and normalises its limits.
+func (c *core) checkJob(j *apiv1.Job) error {
+	if err := checkID("id", j.Id); err != nil {
+		return err
+	}
+	if err := c.rules.check(j, "", true); err != nil {
+		return err
+	}
+	if err := checkDisplayName("displayName", j.DisplayName); err != nil {
+		return err
+	}
+	if j.PoolInfo == nil {
+		return batcherr.MissingProperty("poolInfo")
+	}
+	if err := checkEnvironment("commonEnvironmentSettings", j.CommonEnvironmentSettings); err != nil {
+		return err
+	}
+	return checkJobCommon(jobCommon{j.Priority, j.MaxParallelTasks, j.Constraints, j.PoolInfo, j.Metadata})
+}
+
+// checkJobUpdate says what is wrong with a change of a job, and normalises its limits. cleared are the lists that it empties.
+func (c *core) checkJobUpdate(u *apiv1.JobUpdateOptions, cleared []string) error {
+	if err := c.rules.check(u, "", true); err != nil {
+		return err
+	}
+	if err := checkCleared(cleared, "metadata"); err != nil {
+		return err
+	}
+	return checkJobCommon(jobCommon{u.Priority, u.MaxParallelTasks, u.Constraints, u.PoolInfo, u.Metadata})
+}
+
+// jobCommon are the properties that new and changed jobs have in common.
+type jobCommon struct {
+	priority, maxParallelTasks *int32
+	constraints                *apiv1.JobConstraints
+	poolInfo                   *apiv1.PoolInfo
+	metadata                   []*apiv1.MetadataItem
+}
+
+func checkJobCommon(j jobCommon) (err error) {
+	if p := j.priority; p != nil && (*p < lifecycle.MinPriority || *p > lifecycle.MaxPriority) {
+		return batcherr.Of(batcherr.CodeOutOfRangePriority).
+			With(batcherr.ValuePropertyName, "priority").With(batcherr.ValuePropertyValue, strconv.Itoa(int(*p))).
+			With(batcherr.ValueReason, "A priority is from -1000 to 1000.")
+	}
+	if n := j.maxParallelTasks; n != nil && *n != -1 && *n < 1 {
+		return invalidNumber("maxParallelTasks", *n, "The number of tasks is -1 (unlimited), 1 or more.")
+	}
+	if c := j.constraints; c != nil {
+		if c.MaxWallClockTime, err = limitOf("constraints.maxWallClockTime", c.MaxWallClockTime); err != nil {
+			return err
+		}
+		if err := checkRetryCount("constraints.maxTaskRetryCount", c.MaxTaskRetryCount); err != nil {
+			return err
+		}
+	}
+	if j.poolInfo != nil {
+		if err := checkID("poolInfo.poolId", j.poolInfo.PoolId); err != nil {
+			return err
+		}
+	}
+	return checkMetadata("metadata", j.metadata)
+}
+
+func checkReason(at path, reason string) error {
+	if len(reason) > maxReason && utf8.RuneCountInString(reason) > maxReason || strings.IndexByte(reason, 0) >= 0 {
+		return invalid(at, "", "A reason has at most 1024 characters, none of them NUL.")
+	}
+	return nil
+}

@@ -1,0 +1,60 @@
+package coordinator
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/batchyard/batchyard/coordinator/api"
+	"github.com/batchyard/batchyard/coordinator/identity"
+	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
+)
+
+// PrepareKeyring loads the cluster's secrets from a data directory, or makes those of a new cluster: for who needs a certificate before the coordinator runs.
+func PrepareKeyring(dataDir, clusterName string, now time.Time) (*identity.Keyring, error) {
+	dir := filepath.Join(dataDir, "identity")
+	keyring, err := identity.LoadKeyring(dir)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return keyring, err
+	}
+	if keyring, err = identity.NewKeyring(clusterName, now, rand.Reader); err != nil {
+		return nil, err
+	}
+	return keyring, keyring.Save(dir)
+}
+
+// Local reaches the services of users from within the process. Calls need a caller: see AsAdmin.
+func (c *Coordinator) Local() grpc.ClientConnInterface { return c.local }
+
+// AsAdmin makes calls in this process those of the cluster's administrator, about one account.
+func AsAdmin(ctx context.Context, account string) context.Context {
+	return api.WithCaller(ctx, api.Caller{Account: account, Access: identity.AccessAdmin, Subject: "this coordinator"})
+}
+
+// AdminToken makes a token for everything, with account as the one that it means where none is named.
+func (c *Coordinator) AdminToken(ctx context.Context, account string, life time.Duration) (string, error) {
+	token, _, err := c.tokens.Issue(identity.Claims{Subject: "administrator", Account: account, Access: identity.AccessAdmin}, life)
+	if err != nil {
+		return "", err
+	}
+	return string(token.Reveal()), nil
+}
+
+// EnsureAccount makes an account unless there is one.
+func (c *Coordinator) EnsureAccount(ctx context.Context, id string) error {
+	if _, ok := c.state.Account(id); ok {
+		return nil
+	}
+	return retryUntil(ctx, func(ctx context.Context) error {
+		_, err := apiv1.NewAccountServiceClient(c.local).CreateAccount(AsAdmin(ctx, id), &apiv1.CreateAccountRequest{AccountId: id})
+		if _, ok := c.state.Account(id); ok {
+			return nil
+		}
+		return err
+	})
+}
