@@ -159,7 +159,11 @@ func (c *Coordinator) openState(context.Context) error {
 	if err != nil || member.Joining {
 		return err
 	}
-	return c.replica.Bootstrap()
+	// A log that exists already is no fault: this is a later start.
+	if err := c.replica.Bootstrap(); err != nil && !errors.Is(err, replica.ErrBootstrapped) {
+		return err
+	}
+	return nil
 }
 
 // Authority is the certificate of the cluster's authority.

@@ -34,9 +34,7 @@ func (t *txn) createJob(c *raftlogv1.CreateJob) Result {
 	spec.ETag, spec.LastModified, spec.CreationTime = etag, now, now
 	spec.State, spec.StateTransitionTime = jobActive, now
 	spec.ExecutionInfo = &apiv1.JobExecutionInfo{StartTime: now, PoolId: spec.GetPoolInfo().GetPoolId()}
-	j := newJob(&raftlogv1.JobRecord{Account: t.account, Uid: t.uid(), NextTask: 1})
-	j.rec.Job = spec
-	j.key = scopedKey(t.account, spec.Id)
+	j := newJob(&raftlogv1.JobRecord{Job: spec, Account: t.account, Uid: t.uid(), NextTask: 1})
 	t.jobs.ReplaceOrInsert(j)
 	t.jobByUID[j.rec.Uid] = j
 	t.linkJob(j)
