@@ -36,6 +36,10 @@ generate: $(GENERATORS) ## Regenerate what is generated
 check-generate: generate ## Fail if generated files are stale
 	@git diff --exit-code --stat -- proto docs || { echo "generated files are stale: run make generate and commit"; exit 1; }
 
+.PHONY: demo
+demo: build ## Run the main job on a farm of this machine
+	@scripts/demo
+
 .PHONY: lint
 lint: $(GENERATORS) $(BIN)/.golangci-lint-$(GOLANGCI_VERSION) ## Lint Go and proto
 	buf lint
