@@ -36,6 +36,33 @@ generate: $(GENERATORS) ## Regenerate what is generated
 check-generate: generate ## Fail if generated files are stale
 	@git diff --exit-code --stat -- proto docs || { echo "generated files are stale: run make generate and commit"; exit 1; }
 
+# The peer that the storage tests run against; its version stands in storage/s3/s3_test.go.
+MINIO_VERSION := v0.0.0-20260212201848-7aac2a2c5b7c
+$(BIN)/minio:
+	GOBIN=$(BIN) go install github.com/minio/minio@$(MINIO_VERSION)
+
+# Rooms with goroutines that share something; the others are pure, or slow under the detector.
+RACE_ROOMS := ./agent/task/... ./agent/session/... ./agent/files/... ./coordinator/api/... ./coordinator/azure ./coordinator/identity/... \
+	./coordinator/dispatch/... ./coordinator/schedule/... ./coordinator/pools/... ./coordinator/state/... ./internal/...
+
+.PHONY: test-deps
+test-deps: $(BIN)/minio ## Install what the tests need
+	scripts/test-deps
+
+.PHONY: test
+test: test-deps build ## Set up and run all tests, with the race detector where it matters
+	go vet ./...
+	go test -timeout 20m -p 2 ./...
+	$(MAKE) race
+
+.PHONY: race
+race: ## Run the tests of the concurrent rooms with the race detector
+	CGO_ENABLED=1 go test -race -timeout 20m -p 2 $(RACE_ROOMS)
+
+.PHONY: fuzz
+fuzz: ## Fuzz every parser for FUZZTIME each (default 20s)
+	scripts/fuzz $(or $(FUZZTIME),20s)
+
 .PHONY: demo
 demo: build ## Run the main job on a farm of this machine
 	@scripts/demo
