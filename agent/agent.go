@@ -101,6 +101,9 @@ func (a *Agent) supervisorConfig() process.SupervisorConfig {
 	return process.SupervisorConfig{StateDir: SupervisorDir(a.cfg.DataDir), Command: a.cfg.SupervisorCommand}
 }
 
+// supervisorStart is how long a supervisor may take to answer.
+const supervisorStart = 30 * time.Second
+
 // life is what the agent has while it is enrolled.
 type life struct {
 	agent     *Agent
@@ -124,7 +127,10 @@ func (l *life) repeat(ctx context.Context) error {
 
 func (l *life) once(ctx context.Context) error {
 	cfg := &l.agent.cfg
-	client, err := process.EnsureSupervisor(ctx, l.agent.supervisorConfig())
+	// A start is seen through even when the agent is to end meanwhile: a supervisor that nobody knows of could not be stopped.
+	starting, cancel := context.WithTimeout(context.WithoutCancel(ctx), supervisorStart)
+	defer cancel()
+	client, err := process.EnsureSupervisor(starting, l.agent.supervisorConfig())
 	if err != nil {
 		return err
 	}
