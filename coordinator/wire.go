@@ -10,9 +10,11 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"runtime/debug"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/batchyard/batchyard/coordinator/api"
@@ -53,11 +55,17 @@ func (c *Coordinator) wire(context.Context) error {
 	return nil
 }
 
+// minPing is how often a connection may ask whether this end is there.
+const minPing = time.Second
+
 func (c *Coordinator) wireGRPC() {
 	config := identity.GRPCTLS(c.server.Current, c.keyring.CA(), c.cfg.Now, trust.RoleNode, trust.RoleServer, trust.RoleUser)
 	c.grpcServer = grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(config)),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
+		// Clients and agents ping to notice a coordinator that is gone.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
 		grpc.ChainUnaryInterceptor(c.forwardUnary, c.api.UnaryInterceptor),
 		grpc.ChainStreamInterceptor(c.forwardStream, c.api.StreamInterceptor),
 	)
