@@ -144,10 +144,24 @@ func (s *Stager) install(ctx context.Context, at *agentv1.PackageLocation, dir s
 	if err := s.unpack(ctx, root); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return err
+	for _, above := range []string{filepath.Dir(filepath.Dir(dir)), filepath.Dir(dir)} {
+		if err := makeReadable(above); err != nil {
+			return err
+		}
 	}
 	return os.Rename(filepath.Join(temp, "package"), dir)
+}
+
+// makeReadable makes a directory that every task may read, whatever the umask; that it exists is no error.
+func makeReadable(dir string) error {
+	err := os.Mkdir(dir, 0o755)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o755)
 }
 
 func (s *Stager) fetchArchive(ctx context.Context, at *agentv1.PackageLocation, root *os.Root) error {
@@ -182,7 +196,7 @@ func (s *Stager) unpack(ctx context.Context, root *os.Root) error {
 	if err != nil {
 		return err
 	}
-	if err := root.Mkdir("package", 0o755); err != nil {
+	if err := makeReadable(filepath.Join(root.Name(), "package")); err != nil {
 		return err
 	}
 	into, err := root.OpenRoot("package")

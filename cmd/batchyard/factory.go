@@ -35,7 +35,7 @@ type factory struct {
 	openStore    func(*apiv1.StoreAccess) (storage.Store, error)
 	contextName  string
 	output       string
-	retryFor     time.Duration
+	retryFor     durationFlag
 	pollInterval time.Duration
 }
 
@@ -77,8 +77,9 @@ func (f *factory) connect() (*session, error) {
 		return nil, usage(err)
 	}
 	cfg := chosen.Config()
-	cfg.RetryFor, cfg.FirstContact = f.retryFor, f.retryFor
-	if f.retryFor == 0 {
+	cfg.RetryFor = max(f.retryFor.value, 1) // 0 would be the default
+	cfg.FirstContact = cfg.RetryFor
+	if !f.retryFor.set {
 		cfg.RetryFor, cfg.FirstContact = client.DefaultRetryFor, firstContact
 	}
 	cfg.OnRetry = f.waitNotice()

@@ -68,7 +68,7 @@ func newRootCommand(f *factory) *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&f.contextName, "context", "", "name of the context to use, from the context file")
 	flags.StringVarP(&f.output, "output", "o", outputTable, "how to print: table, json or yaml")
-	flags.DurationVar(&f.retryFor, "retry-for", 0, "how long to ride out the absence of a coordinator (default 1m, or 5s before the first answer)")
+	flags.Var(&f.retryFor, "retry-for", "how long to ride out the absence of a coordinator (default 1m, or 5s before the first answer)")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{outputTable, outputJSON, outputYAML}, cobra.ShellCompDirectiveNoFileComp))
 	_ = root.RegisterFlagCompletionFunc("context", completeContexts(f))
 

@@ -129,13 +129,34 @@ func (x *extraction) directory(name string) error {
 	if name == "" || name == x.parent {
 		return nil
 	}
-	if err := x.into.MkdirAll(name, 0o755); err != nil {
-		if info, statErr := x.into.Lstat(name); statErr == nil && !info.IsDir() {
-			return fmt.Errorf("%w: %q is both a file and a directory", ErrRefused, name)
+	for at := range len(name) + 1 {
+		if at < len(name) && name[at] != '/' {
+			continue
 		}
-		return fmt.Errorf("unpacking: %w", err)
+		if err := x.makeOne(name[:at]); err != nil {
+			return err
+		}
 	}
 	x.parent = name
+	return nil
+}
+
+// makeOne makes a directory unless it is there, with a mode that the umask does not cut.
+func (x *extraction) makeOne(name string) error {
+	err := x.into.Mkdir(name, 0o755)
+	if err == nil {
+		err = x.into.Chmod(name, 0o755)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		info, statErr := x.into.Lstat(name)
+		if statErr == nil && !info.IsDir() {
+			return fmt.Errorf("%w: %q is both a file and a directory", ErrRefused, name)
+		}
+		err = statErr
+	}
+	if err != nil {
+		return fmt.Errorf("unpacking: %w", err)
+	}
 	return nil
 }
 
