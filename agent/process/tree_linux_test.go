@@ -151,6 +151,8 @@ func TestAKilledSupervisorsTasksAreEndedAndLost(t *testing.T) {
 		require.ErrorIs(t, y.Err(), ErrClosed)
 		require.NoError(t, y.Close())
 		require.True(t, alive(strays[len(strays)-1]), "tasks outlive a killed supervisor")
+		// A process that is being killed closes its listener last.
+		require.Eventually(t, func() bool { return !alive(dead) }, 10*time.Second, 5*time.Millisecond)
 		y.connect()
 		// The pid file follows the socket.
 		require.Eventually(t, func() bool { return y.pid() != dead }, 10*time.Second, 5*time.Millisecond)
