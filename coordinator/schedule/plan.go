@@ -51,7 +51,7 @@ type cursor struct {
 }
 
 // head is the run to place next; nil when nothing is left.
-func (c *cursor) head() *state.QueuedRun {
+func (c *cursor) head() *state.Run {
 	for c.run < len(c.job.Runs) && c.job.Runs[c.run].First > c.job.Runs[c.run].Last {
 		c.run++
 	}

@@ -48,10 +48,44 @@ func (t *txn) apply(raw []byte) Result {
 	if err := proto.Unmarshal(raw, cmd); err != nil {
 		return refused(batcherr.Invalid(batcherr.CodeInvalidInput, "command does not decode: %v", err))
 	}
+	if what := lacks(cmd); what != "" {
+		return refused(batcherr.Invalid(batcherr.CodeInvalidInput, "the command has no %s", what))
+	}
 	// Leaders' clocks differ; times that users see never go back.
 	t.clock = max(t.clock, cmd.Now)
 	t.now, t.account = t.clock, cmd.Account
 	return t.dispatch(cmd)
+}
+
+// lacks names what a command is about and does not have, empty if it is whole: a malformed one must not stop the replicas.
+func lacks(cmd *raftlogv1.Command) string {
+	what, whole := "", true
+	switch c := cmd.Kind.(type) {
+	case *raftlogv1.Command_PutAccount:
+		what, whole = "account", c.PutAccount.GetRecord().GetAccount().GetId() != ""
+	case *raftlogv1.Command_PutJoinToken:
+		what, whole = "join token", c.PutJoinToken.Record != nil
+	case *raftlogv1.Command_PutMember:
+		what, whole = "member", c.PutMember.GetRecord().GetMember() != nil
+	case *raftlogv1.Command_CreatePool:
+		what, whole = "pool", c.CreatePool.Pool != nil
+	case *raftlogv1.Command_UpdatePool:
+		what, whole = "update", c.UpdatePool.Update != nil
+	case *raftlogv1.Command_ResizePool:
+		what, whole = "target", c.ResizePool.Options != nil
+	case *raftlogv1.Command_RemoveNodes:
+		what, whole = "nodes", c.RemoveNodes.Options != nil
+	case *raftlogv1.Command_CreateJob:
+		what, whole = "job", c.CreateJob.Job != nil
+	case *raftlogv1.Command_UpdateJob:
+		what, whole = "update", c.UpdateJob.Update != nil
+	case *raftlogv1.Command_PutApplication:
+		what, whole = "application", c.PutApplication.GetRecord().GetApplication() != nil
+	}
+	if whole {
+		return ""
+	}
+	return what
 }
 
 func (t *txn) dispatch(cmd *raftlogv1.Command) Result {

@@ -2,7 +2,6 @@ package state
 
 import (
 	"github.com/batchyard/batchyard/internal/batcherr"
-	"github.com/batchyard/batchyard/internal/lifecycle"
 	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
 )
 
@@ -38,8 +37,7 @@ func (t *txn) deleteAccount() Result {
 	}
 	delete(t.accounts, t.account)
 	t.delete(keyName(tableAccount, t.account))
-	apps := append(keyName(tableApp, t.account), 0)
-	t.ranges = append(t.ranges, [2][]byte{apps, prefixEnd(apps)})
+	t.deleteRange(append(keyName(tableApp, t.account), 0))
 	return Result{}
 }
 
@@ -65,7 +63,7 @@ func (t *txn) putApplication(c *raftlogv1.PutApplication) Result {
 }
 
 func (t *txn) deleteApplication(c *raftlogv1.DeleteApplication) Result {
-	key := keyApp(t.account, lifecycle.IDKey(c.ApplicationId))
+	key := keyApp(t.account, c.ApplicationId)
 	if t.get(key) == nil {
 		return refused(batcherr.Of(batcherr.CodeApplicationNotFound))
 	}

@@ -37,12 +37,15 @@ func (t *txn) assign(n *node, key TaskKey) {
 		t.execs[key] = &execution{rec: &raftlogv1.TaskExecution{Phase: queued}, changed: true}
 	}
 	exec := t.change(key)
+	// An attempt that another node is still stopping is not the newest any more.
+	for _, uid := range j.held[key] {
+		t.nodes[uid].held[key].exec = nil
+	}
 	exec.Attempt++
 	exec.Node = n.rec.Uid
-	exec.RequeueOnRelease = false
-	t.moveSlots(j, exec, assigned, 0) // still active for users: no count changes
-	h := &held{exec: exec}
-	h.Attempt, h.Slots = exec.Attempt, t.spec(j, r.Spec).GetRequiredSlots()
+	t.setPhase(exec, assigned) // still active for users: no count changes
+	h := &held{exec: exec, spec: r.Spec}
+	h.Attempt, h.Slots = exec.Attempt, r.Slots
 	t.link(n, key, h)
 	t.putProto(keyHeld(n.rec.Uid, key), &h.NodeTask)
 	t.events.assigned(n, AttemptKey{key, exec.Attempt})
@@ -77,30 +80,30 @@ func (t *txn) report(n *node, key TaskKey, h *held, r *agentv1.AttemptReport) {
 		t.started(key, h, r)
 		return
 	}
-	// The task's own state decides: what was completed meanwhile stays so.
-	live := h.exec != nil && h.exec.Phase != completed
+	// The task's own state decides: what was completed or queued again meanwhile stays so.
+	live := h.live()
 	t.releaseHeld(n, key)
 	j := t.jobByUID[key.Job]
-	if !live || j == nil {
+	if !live || j.rec.Job.State == jobDeleting {
 		return
 	}
 	switch r.Phase {
 	case agentv1.AttemptPhase_ATTEMPT_PHASE_ENDED:
-		t.ended(n, j, key, r)
+		t.ended(n, j, key, h, r)
 	case agentv1.AttemptPhase_ATTEMPT_PHASE_RETURNED:
-		t.requeue(j, key, false)
+		t.requeue(j, key, h, false)
 	default: // lost, or stopped in order to run again
-		t.requeue(j, key, true)
+		t.requeue(j, key, h, true)
 	}
 }
 
 func (t *txn) started(key TaskKey, h *held, r *agentv1.AttemptReport) {
-	if h.exec == nil || h.exec.Phase != assigned {
+	if !h.unstarted() {
 		return
 	}
 	exec := t.change(key)
 	exec.StartTime = t.clampTime(r.StartTime)
-	t.move(t.jobByUID[key.Job], key, exec, running)
+	t.move(t.jobByUID[key.Job], exec, running, h.Slots)
 }
 
 // clampTime keeps a node's clock from putting an event into the future.
@@ -111,18 +114,19 @@ func (t *txn) clampTime(nanos int64) int64 {
 	return nanos
 }
 
-func (t *txn) ended(n *node, j *job, key TaskKey, r *agentv1.AttemptReport) {
+func (t *txn) ended(n *node, j *job, key TaskKey, h *held, r *agentv1.AttemptReport) {
 	exec := t.change(key)
-	entrySpec := t.taskSpec(j, key, exec)
+	number := t.heldSpec(j, key, h)
+	spec := t.spec(j, number)
 	exec.StartTime, exec.EndTime = t.clampTime(r.StartTime), t.clampTime(r.EndTime)
 	exec.EndTime = max(exec.EndTime, exec.StartTime)
 	exec.UserCpu, exec.KernelCpu = r.UserCpu, r.KernelCpu
-	constraints := entrySpec.Constraints
+	constraints := spec.Constraints
 	if exec.Constraints != nil {
 		constraints = exec.Constraints
 	}
 	out := lifecycle.Decide(lifecycle.AttemptEnd{Stage: r.FailureStage, ExitCode: r.ExitCode, Failure: r.Failure, Retries: exec.RetryCount},
-		constraints, entrySpec.ExitConditions, j.rec.Job.OnTaskFailure)
+		constraints, spec.ExitConditions, j.rec.Job.OnTaskFailure)
 	totals := t.nodeTotals(n)
 	totals.TasksRun++
 	if out.Succeeded {
@@ -131,60 +135,71 @@ func (t *txn) ended(n *node, j *job, key TaskKey, r *agentv1.AttemptReport) {
 	if out.Retry {
 		exec.RetryCount++
 		exec.LastRetryTime = t.now
-		t.move(j, key, exec, queued)
-		t.enqueue(j, key, t.entry(key).Spec, false)
+		exec.StartTime, exec.EndTime = 0, 0
+		t.move(j, exec, queued, h.Slots)
+		t.enqueue(j, key, number)
 		return
 	}
 	exec.ExitCode = r.ExitCode
-	t.finish(j, key, exec, out)
+	t.finish(j, key, exec, h.Slots, out)
 }
 
-// taskSpec finds a task's specification without reading its entry where the job has only one.
-func (t *txn) taskSpec(j *job, key TaskKey, _ *raftlogv1.TaskExecution) *apiv1.Task {
-	if j.rec.NextSpec == 1 {
-		return t.spec(j, 1)
+// heldSpec is the number of the specification of a task that a node holds.
+func (t *txn) heldSpec(j *job, key TaskKey, h *held) uint32 {
+	if h.spec == 0 {
+		h.spec = t.specNumber(j, key)
 	}
-	return t.spec(j, t.entry(key).Spec)
+	return h.spec
+}
+
+// specNumber finds the number of a task's specification, without reading its entry where the job has only one.
+func (t *txn) specNumber(j *job, key TaskKey) uint32 {
+	if j.rec.NextSpec == 1 {
+		return 1
+	}
+	return t.entry(key).Spec
 }
 
 // finish completes a task with its outcome, tells its dependents, and acts on the job where the exit conditions say so.
-func (t *txn) finish(j *job, key TaskKey, exec *raftlogv1.TaskExecution, out lifecycle.Outcome) {
+func (t *txn) finish(j *job, key TaskKey, exec *raftlogv1.TaskExecution, slots int32, out lifecycle.Outcome) {
 	exec.Succeeded, exec.Failure, exec.Satisfied = out.Succeeded, out.Failure, out.Satisfied
-	t.move(j, key, exec, completed)
+	t.move(j, exec, completed, slots)
 	if j.rec.Job.GetUsesTaskDependencies() {
-		t.release(j, key.Task, out.Satisfied)
+		if id := t.entry(key).Id; out.Satisfied {
+			t.release(j, id)
+		} else {
+			t.spread(j, id, true)
+		}
 	}
 	switch out.JobAction {
 	case apiv1.JobActionKind_JOB_ACTION_KIND_TERMINATE:
 		t.startTermination(j, "TaskFailed")
 	case apiv1.JobActionKind_JOB_ACTION_KIND_DISABLE:
-		t.startDisabling(j, apiv1.DisableJobOption_DISABLE_JOB_OPTION_REQUEUE)
+		if j.rec.Job.State == jobActive {
+			t.startDisabling(j, apiv1.DisableJobOption_DISABLE_JOB_OPTION_REQUEUE)
+		}
 	}
 }
 
 // requeue puts a task that was with a node back into the queue.
-func (t *txn) requeue(j *job, key TaskKey, counted bool) {
+func (t *txn) requeue(j *job, key TaskKey, h *held, counted bool) {
 	exec := t.change(key)
-	exec.RequeueOnRelease = false
 	if counted && exec.Phase != assigned {
 		exec.RequeueCount++
 		exec.LastRequeueTime = t.now
 	}
 	exec.StartTime = 0
-	t.move(j, key, exec, queued)
-	t.enqueue(j, key, t.entry(key).Spec, false)
+	t.move(j, exec, queued, h.Slots)
+	t.enqueue(j, key, t.heldSpec(j, key, h))
 }
 
-// stopHeld asks the nodes that hold a task to stop it.
-func (t *txn) stopHeld(j *job, key TaskKey, requeueAfter bool) {
+// stopHeld asks the nodes that hold a task to stop it. What is live then is queued again when its node has released it.
+func (t *txn) stopHeld(j *job, key TaskKey) {
 	for _, uid := range j.held[key] {
 		n := t.nodes[uid]
 		h := n.held[key]
 		if h.Stopping {
 			continue
-		}
-		if requeueAfter && h.exec != nil {
-			t.change(key).RequeueOnRelease = true
 		}
 		h.Stopping = true
 		t.putProto(keyHeld(uid, key), &h.NodeTask)
@@ -194,6 +209,9 @@ func (t *txn) stopHeld(j *job, key TaskKey, requeueAfter bool) {
 
 // releaseHeld records that a node no longer holds an attempt.
 func (t *txn) releaseHeld(n *node, key TaskKey) {
+	if n.held[key].live() {
+		t.exec(key) // while it need not be read from disk
+	}
 	t.unlink(n, key)
 	t.delete(keyHeld(n.rec.Uid, key))
 	t.events.released(n)
@@ -207,7 +225,7 @@ func (t *txn) retractTasks(c *raftlogv1.RetractTasks) Result {
 	}
 	for _, ref := range c.Attempts {
 		key := TaskKey{ref.Job, ref.Task}
-		if h := n.held[key]; h != nil && h.Attempt == ref.Attempt && h.exec != nil && h.exec.Phase == assigned {
+		if h := n.held[key]; h != nil && h.Attempt == ref.Attempt && h.unstarted() {
 			t.events.retracting(n, AttemptKey{key, h.Attempt})
 		}
 	}
@@ -215,31 +233,30 @@ func (t *txn) retractTasks(c *raftlogv1.RetractTasks) Result {
 }
 
 // move changes a task's phase, and the job's counts with it.
-func (t *txn) move(j *job, key TaskKey, exec *raftlogv1.TaskExecution, to raftlogv1.TaskPhase) {
-	t.moveSlots(j, exec, to, int64(t.taskSpec(j, key, exec).GetRequiredSlots()))
+func (t *txn) move(j *job, exec *raftlogv1.TaskExecution, to raftlogv1.TaskPhase, slots int32) {
+	t.countOut(j, exec, slots)
+	t.setPhase(exec, to)
+	t.countIn(j, exec, slots)
 }
 
-func (t *txn) moveSlots(j *job, exec *raftlogv1.TaskExecution, to raftlogv1.TaskPhase, slots int64) {
-	from := exec.Phase
-	if slots != 0 {
-		t.countOut(j, exec, slots)
+// setPhase changes a task's phase. Users see fewer states than there are phases: times are kept of what they see.
+func (t *txn) setPhase(exec *raftlogv1.TaskExecution, to raftlogv1.TaskPhase) {
+	if from := exec.Phase; taskState(from) != taskState(to) {
+		exec.PreviousPhase, exec.PreviousStateTime = from, exec.StateTime
+		exec.StateTime = t.now
 	}
-	exec.PreviousPhase, exec.PreviousStateTime = from, exec.StateTime
-	exec.Phase, exec.StateTime = to, t.now
-	if slots != 0 {
-		t.countIn(j, exec, slots)
-	}
+	exec.Phase = to
 }
 
-func (t *txn) countIn(j *job, exec *raftlogv1.TaskExecution, slots int64) {
-	t.count(t.counts(j), exec, 1, slots)
+func (t *txn) countIn(j *job, exec *raftlogv1.TaskExecution, slots int32) {
+	count(t.counts(j), exec, 1, int64(slots))
 }
 
-func (t *txn) countOut(j *job, exec *raftlogv1.TaskExecution, slots int64) {
-	t.count(t.counts(j), exec, -1, -slots)
+func (t *txn) countOut(j *job, exec *raftlogv1.TaskExecution, slots int32) {
+	count(t.counts(j), exec, -1, -int64(slots))
 }
 
-func (t *txn) count(c *raftlogv1.JobCounts, exec *raftlogv1.TaskExecution, n, slots int64) {
+func count(c *raftlogv1.JobCounts, exec *raftlogv1.TaskExecution, n, slots int64) {
 	switch exec.Phase {
 	case preparing, running:
 		c.Running += n

@@ -97,7 +97,7 @@ func (t *txn) updateJob(c *raftlogv1.UpdateJob) Result {
 	if moved {
 		t.linkJob(j)
 	}
-	t.events.poolOf(j)
+	t.wakePool(j)
 	idle := j.counts.Active == 0 && j.counts.Running == 0
 	if idle && u.OnAllTasksComplete != nil && *u.OnAllTasksComplete == apiv1.AllTasksCompleteMode_ALL_TASKS_COMPLETE_MODE_TERMINATE_JOB {
 		t.startTermination(j, "AllTasksComplete")
@@ -181,7 +181,7 @@ func (t *txn) enableJob(c *raftlogv1.EnableJob) Result {
 		return refused(err)
 	}
 	result := t.editJob(j, func(rec *raftlogv1.JobRecord) { t.setJobState(rec, jobActive) })
-	t.events.poolOf(j)
+	t.wakePool(j)
 	t.settle(j)
 	return result
 }
@@ -240,11 +240,12 @@ func (t *txn) advance(j *job, limit int) {
 		return
 	}
 	for _, key := range sortedTasks(j.held) {
-		if limit == 0 {
+		if limit <= 0 {
 			return
 		}
 		if t.stopFor(j, key, state) {
 			limit--
+			t.events.job(j) // who takes the next step looks again
 		}
 	}
 }
@@ -260,21 +261,19 @@ func (t *txn) stopFor(j *job, key TaskKey, state apiv1.JobState) bool {
 	if live == nil {
 		return false
 	}
-	unstarted := live.exec == nil || live.exec.Phase == assigned
+	// What the job itself does to its tasks is no failure for it to act on.
+	const mode = apiv1.TaskFailureMode_TASK_FAILURE_MODE_NO_ACTION
 	switch {
-	case state == jobDeleting:
-		t.stopHeld(j, key, false)
-		live.exec = nil
-	case unstarted:
-		t.stopHeld(j, key, true)
+	case state == jobDeleting || live.unstarted():
+		t.stopHeld(j, key)
 	case state == jobTerminating:
-		t.endTask(j, key, lifecycle.EndedFailure("The job was terminated"))
+		t.endTask(j, key, lifecycle.EndedFailure("The job was terminated"), mode)
 	case j.rec.DisableOption == apiv1.DisableJobOption_DISABLE_JOB_OPTION_TERMINATE:
-		t.endTask(j, key, lifecycle.EndedFailure("The job was disabled and its running tasks terminated"))
+		t.endTask(j, key, lifecycle.EndedFailure("The job was disabled and its running tasks terminated"), mode)
 	case j.rec.DisableOption == apiv1.DisableJobOption_DISABLE_JOB_OPTION_WAIT:
 		return false
 	default:
-		t.stopHeld(j, key, true)
+		t.stopHeld(j, key)
 	}
 	return true
 }
@@ -324,13 +323,7 @@ func (t *txn) removeJob(j *job) {
 	delete(t.jobByUID, j.rec.Uid)
 	t.delete(keyNumber(tableJob, j.rec.Uid))
 	for _, table := range jobTables {
-		start := keyNumber(table, j.rec.Uid)
-		t.ranges = append(t.ranges, [2][]byte{start, prefixEnd(start)})
-		for key := range t.writes {
-			if len(key) >= len(start) && key[:len(start)] == string(start) {
-				delete(t.writes, key)
-			}
-		}
+		t.deleteRange(keyNumber(table, j.rec.Uid))
 	}
 	t.events.job(j)
 }

@@ -110,28 +110,25 @@ func (t *txn) nodeLost(c *raftlogv1.NodeLost) Result {
 func (t *txn) dropHeld(n *node) {
 	for _, key := range sortedTasks(n.held) {
 		h := n.held[key]
-		live := h.exec != nil && h.exec.Phase != completed
+		live := h.live()
 		t.releaseHeld(n, key)
 		j := t.jobByUID[key.Job]
-		if j == nil {
-			continue
-		}
-		if live {
-			t.requeue(j, key, true)
+		if live && j.rec.Job.State != jobDeleting {
+			t.requeue(j, key, h, true)
 		}
 		t.settle(j)
 	}
 }
 
-// leave begins a node's removal. What becomes of its tasks is the option's: requeue and terminate stop them, task completion waits.
+// leave begins a node's removal, or hastens one that has begun. What becomes of its tasks is the option's: requeue and terminate stop them, task
+// completion waits.
 func (t *txn) leave(p *pool, n *node, option apiv1.NodeDeallocationOption) {
-	if n.rec.Leaving {
-		return
+	if !n.rec.Leaving {
+		t.editNode(p, n, func(rec *raftlogv1.NodeRecord) {
+			rec.Leaving = true
+			t.setState(rec, apiv1.NodeState_NODE_STATE_LEAVING_POOL)
+		})
 	}
-	t.editNode(p, n, func(rec *raftlogv1.NodeRecord) {
-		rec.Leaving = true
-		t.setState(rec, apiv1.NodeState_NODE_STATE_LEAVING_POOL)
-	})
 	switch option {
 	case apiv1.NodeDeallocationOption_NODE_DEALLOCATION_OPTION_TASK_COMPLETION,
 		apiv1.NodeDeallocationOption_NODE_DEALLOCATION_OPTION_RETAINED_DATA:
@@ -170,15 +167,12 @@ func (t *txn) stopAll(n *node, mode stopMode) {
 	for _, key := range sortedTasks(n.held) {
 		h := n.held[key]
 		j := t.jobByUID[key.Job]
-		if h.Stopping || j == nil {
-			continue
-		}
-		unstarted := h.exec != nil && h.exec.Phase == assigned
 		switch {
-		case unstarted || mode == requeueTasks:
-			t.stopHeld(j, key, true)
+		case h.Stopping:
+		case h.unstarted() || mode == requeueTasks:
+			t.stopHeld(j, key)
 		case mode == terminateTasks:
-			t.endTask(j, key, lifecycle.EndedFailure("The task was ended because its node was taken away"))
+			t.endTask(j, key, lifecycle.EndedFailure("The task was ended because its node was taken away"), j.rec.Job.OnTaskFailure)
 			t.settle(j)
 		}
 	}
@@ -271,9 +265,14 @@ func (t *txn) useJoinToken(c *raftlogv1.UseJoinToken) Result {
 			if token.NodeId != "" {
 				return refused(batcherr.Of(batcherr.CodeNodeNotFound))
 			}
+			if p.rec.Pool.State == apiv1.PoolState_POOL_STATE_DELETING {
+				return refused(batcherr.Of(batcherr.CodePoolBeingDeleted))
+			}
 			n = t.newNode(p, id, "", true)
 		}
-		t.editNode(p, n, func(rec *raftlogv1.NodeRecord) { t.setState(rec, apiv1.NodeState_NODE_STATE_STARTING) })
+		if !n.rec.Leaving {
+			t.editNode(p, n, func(rec *raftlogv1.NodeRecord) { t.setState(rec, apiv1.NodeState_NODE_STATE_STARTING) })
+		}
 	}
 	used := proto.CloneOf(token)
 	used.UsesLeft--

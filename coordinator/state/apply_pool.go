@@ -1,6 +1,7 @@
 package state
 
 import (
+	"math"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -50,13 +51,15 @@ func (t *txn) startResize(rec *raftlogv1.PoolRecord) {
 	if rec.Pool.ResizeTimeout != nil {
 		timeout = rec.Pool.ResizeTimeout.AsDuration()
 	}
-	rec.ResizeDeadline = t.now + int64(timeout)
+	rec.ResizeDeadline = t.now + min(int64(timeout), math.MaxInt64-t.now)
 	rec.Pool.ResizeErrors = nil
 	t.setAllocation(rec, resizing)
 }
 
+// setAllocation changes the allocation state at a time of its own: by it FinishResize tells one resize from another.
 func (t *txn) setAllocation(rec *raftlogv1.PoolRecord, to apiv1.AllocationState) {
-	rec.Pool.AllocationState, rec.Pool.AllocationStateTransitionTime = to, at2pb(t.now)
+	at := max(t.now, timeOf(rec.Pool.AllocationStateTransitionTime)+1)
+	rec.Pool.AllocationState, rec.Pool.AllocationStateTransitionTime = to, at2pb(at)
 }
 
 // changeablePool finds a pool that is not being deleted and that the conditions allow to change.
@@ -87,7 +90,7 @@ func (t *txn) updatePool(c *raftlogv1.UpdatePool) Result {
 	if err != nil {
 		return refused(err)
 	}
-	if onlyEmptyPool(c.Update) && p.nodes.Len() > 0 {
+	if onlyEmptyPool(c.Update, c.Cleared) && p.nodes.Len() > 0 {
 		return refused(batcherr.Conflict(batcherr.CodeOperationInvalidForCurrentState,
 			"only startTask, applicationPackageReferences and metadata of a pool that has nodes can be changed"))
 	}
@@ -95,10 +98,12 @@ func (t *txn) updatePool(c *raftlogv1.UpdatePool) Result {
 }
 
 // onlyEmptyPool says whether an update names properties that Azure Batch changes only while the pool has no nodes.
-func onlyEmptyPool(u *apiv1.PoolUpdateOptions) bool {
+func onlyEmptyPool(u *apiv1.PoolUpdateOptions, cleared []string) bool {
 	rest := proto.CloneOf(u)
 	rest.StartTask, rest.ApplicationPackageReferences, rest.Metadata = nil, nil, nil
-	return proto.Size(rest) > 0
+	return proto.Size(rest) > 0 || slices.ContainsFunc(cleared, func(name string) bool {
+		return name != "startTask" && name != "applicationPackageReferences" && name != "metadata"
+	})
 }
 
 func mergePool(p *apiv1.Pool, u *apiv1.PoolUpdateOptions, cleared []string) {
@@ -116,6 +121,9 @@ func mergePool(p *apiv1.Pool, u *apiv1.PoolUpdateOptions, cleared []string) {
 	}
 	// startTask: a present but empty object removes it, as does its name in cleared.
 	replace(&p.StartTask, u.StartTask, slices.Contains(cleared, "startTask"))
+	if p.StartTask != nil && proto.Size(p.StartTask) == 0 {
+		p.StartTask = nil
+	}
 	replace(&p.VirtualMachineConfiguration, u.VirtualMachineConfiguration, false)
 	replace(&p.TaskSchedulingPolicy, u.TaskSchedulingPolicy, false)
 	replace(&p.NetworkConfiguration, u.NetworkConfiguration, false)
@@ -224,9 +232,11 @@ func (t *txn) removeNodes(c *raftlogv1.RemoveNodes) Result {
 	result := t.editPool(p, func(rec *raftlogv1.PoolRecord) {
 		dedicated, spot := rec.Pool.GetTargetDedicatedNodes(), rec.Pool.GetTargetLowPriorityNodes()
 		for _, n := range nodes {
-			if n.rec.Node.GetIsDedicated() {
+			switch {
+			case n.rec.Leaving: // its place is given up already
+			case n.rec.Node.GetIsDedicated():
 				dedicated = max(0, dedicated-1)
-			} else {
+			default:
 				spot = max(0, spot-1)
 			}
 		}

@@ -26,91 +26,136 @@ const (
 // specHashSize is enough of a SHA-256 to tell the specifications of one job apart.
 const specHashSize = 16
 
+// adding is one AddTasks command on its way.
+type adding struct {
+	*txn
+	job   *job
+	rec   *raftlogv1.JobRecord
+	given [][]byte
+	// specs are the numbers of those that have been stored; 0: not yet.
+	specs []uint32
+	// fresh is a run of tasks that are ready and not queued yet.
+	fresh Run
+}
+
 func (t *txn) addTasks(c *raftlogv1.AddTasks) Result {
 	j, err := t.openJob(c.JobId)
 	if err != nil {
 		return refused(err)
 	}
-	specs := make([]uint32, len(c.Specs))
-	known := make([]bool, len(c.Specs))
-	rec := proto.CloneOf(j.rec)
+	// Only the numbers change: the job itself is shared with the former record.
+	rec := &raftlogv1.JobRecord{
+		Job: j.rec.Job, Account: j.rec.Account, Uid: j.rec.Uid, NextTask: j.rec.NextTask, NextSpec: j.rec.NextSpec,
+		DisableOption: j.rec.DisableOption, PendingReason: j.rec.PendingReason,
+	}
+	a := &adding{txn: t, job: j, rec: rec, given: c.Specs, specs: make([]uint32, len(c.Specs))}
+	etag, modified := ETag(t.now), at2pb(t.now)
 	out := make([]*apiv1.TaskAddResult, len(c.Tasks))
-	w := queueWriter{t, j.rec.Uid}
-	var fresh Run
 	for i, task := range c.Tasks {
-		if int(task.Spec) >= len(c.Specs) {
-			out[i] = addFailure(task.Id, batcherr.Invalid(batcherr.CodeInvalidInput, "task %q names spec %d of %d", task.Id, task.Spec, len(c.Specs)))
+		if err := a.add(task); err != nil {
+			out[i] = addFailure(task.Id, err)
 			continue
 		}
-		if _, exists := t.taskNumber(j.rec.Uid, task.Id); exists {
-			out[i] = addFailure(task.Id, batcherr.Of(batcherr.CodeTaskExists))
-			continue
-		}
-		if !known[task.Spec] {
-			specs[task.Spec], known[task.Spec] = t.internSpec(rec, c.Specs[task.Spec]), true
-		}
-		number := rec.NextTask
-		rec.NextTask++
-		slots := t.spec(j, specs[task.Spec]).GetRequiredSlots()
-		if ready := t.addTask(j, number, specs[task.Spec], task, slots); ready {
-			if fresh.First != 0 && fresh.Last+1 == number && fresh.Spec == specs[task.Spec] {
-				fresh.Last = number
-			} else {
-				if fresh.First != 0 {
-					j.queue.add(fresh, w)
-				}
-				fresh = Run{First: number, Last: number, Spec: specs[task.Spec], Fresh: true}
-			}
-		}
-		etag, modified := ETag(t.now), at2pb(t.now)
 		out[i] = &apiv1.TaskAddResult{Status: apiv1.TaskAddStatus_TASK_ADD_STATUS_SUCCESS, TaskId: task.Id, Etag: etag, LastModified: modified}
 	}
-	if fresh.First != 0 {
-		j.queue.add(fresh, w)
-	}
+	a.queue()
 	if rec.NextTask != j.rec.NextTask {
 		t.setJob(j, rec)
-		t.events.poolOf(j)
+		t.put(keyNumber(tableLastID, rec.Uid), []byte(j.lastID))
 	}
 	return Result{Tasks: out}
 }
 
-// addTask stores one task; it says whether the task is ready to run.
-func (t *txn) addTask(j *job, number uint64, spec uint32, task *raftlogv1.NewTask, slots int32) bool {
-	key := TaskKey{j.rec.Uid, number}
-	t.put(keyTaskID(key.Job, task.Id), binary.BigEndian.AppendUint64(nil, number))
-	t.putProto(keyTask(tableEntry, key.Job, number), &raftlogv1.TaskEntry{
+func (a *adding) add(task *raftlogv1.NewTask) *batcherr.Error {
+	if int(task.Spec) >= len(a.given) {
+		return batcherr.Invalid(batcherr.CodeInvalidInput, "task %q names spec %d of %d", task.Id, task.Spec, len(a.given))
+	}
+	if task.DependsOn != nil && !a.rec.Job.GetUsesTaskDependencies() {
+		return batcherr.Of(batcherr.CodeTaskDependenciesNotSpecifiedOnJob)
+	}
+	id := lifecycle.IDKey(task.Id)
+	if !idAfter(id, a.job.lastID) {
+		if _, exists := a.taskNumber(a.rec.Uid, task.Id); exists {
+			return batcherr.Of(batcherr.CodeTaskExists)
+		}
+	}
+	number := a.specs[task.Spec]
+	if number == 0 {
+		var err *batcherr.Error
+		if number, err = a.intern(a.given[task.Spec]); err != nil {
+			return err
+		}
+		a.specs[task.Spec] = number
+	}
+	if idAfter(id, a.job.lastID) {
+		a.job.lastID = id
+	}
+	r := Run{First: a.rec.NextTask, Last: a.rec.NextTask, Spec: number, Slots: slotsOf(a.spec(a.job, number)), Fresh: true}
+	a.rec.NextTask++
+	if !a.store(r, task) {
+		return nil
+	}
+	if a.fresh.Last+1 == r.First && sameClass(a.fresh, r) {
+		a.fresh.Last = r.Last
+		return nil
+	}
+	a.queue()
+	a.fresh = r
+	return nil
+}
+
+// queue queues the run of ready tasks.
+func (a *adding) queue() {
+	if a.fresh.First != 0 {
+		a.enqueueRun(a.job, a.fresh)
+	}
+	a.fresh = Run{}
+}
+
+// store stores a task; it says whether the task is ready to run.
+func (a *adding) store(r Run, task *raftlogv1.NewTask) bool {
+	key := TaskKey{a.rec.Uid, r.First}
+	a.put(keyTaskID(key.Job, task.Id), binary.BigEndian.AppendUint64(nil, key.Task))
+	a.putProto(keyTask(tableEntry, key.Job, key.Task), &raftlogv1.TaskEntry{
 		Id: task.Id, DisplayName: task.DisplayName, CommandLine: task.CommandLine,
-		Spec: spec, CreationTime: t.now, DependsOn: task.DependsOn,
+		Spec: r.Spec, CreationTime: a.now, DependsOn: task.DependsOn,
 	})
-	counts := t.counts(j)
+	counts := a.counts(a.job)
 	counts.Active++
-	counts.ActiveSlots += int64(slots)
+	counts.ActiveSlots += int64(r.Slots)
 	if task.DependsOn == nil {
 		return true
 	}
-	open, blocked := t.waitFor(j, number, task.DependsOn)
+	open, blocked := a.waitFor(a.job, key.Task, task.DependsOn)
 	if open == 0 {
 		return true
 	}
 	counts.Waiting++
 	exec := &raftlogv1.TaskExecution{Phase: waiting, WaitingFor: open}
-	t.execs[key] = &execution{rec: exec, changed: true}
-	t.setBlocked(j, exec, blocked)
+	a.execs[key] = &execution{rec: exec, changed: true}
+	if blocked {
+		a.setBlocked(a.job, exec, true)
+		a.spread(a.job, task.Id, true)
+	}
 	return false
 }
 
-// internSpec finds or stores a serialised specification of the job and returns its number.
-func (t *txn) internSpec(rec *raftlogv1.JobRecord, spec []byte) uint32 {
-	sum := sha256.Sum256(spec)
-	hashKey := keySpecHash(rec.Uid, sum[:specHashSize])
-	if b := t.get(hashKey); b != nil {
-		return binary.BigEndian.Uint32(b)
+// intern finds or stores a serialised specification of the job and returns its number.
+func (a *adding) intern(raw []byte) (uint32, *batcherr.Error) {
+	sum := sha256.Sum256(raw)
+	hashKey := keySpecHash(a.rec.Uid, sum[:specHashSize])
+	if b := a.get(hashKey); b != nil {
+		return binary.BigEndian.Uint32(b), nil
 	}
-	rec.NextSpec++
-	t.put(hashKey, binary.BigEndian.AppendUint32(nil, rec.NextSpec))
-	t.put(keySpec(rec.Uid, rec.NextSpec), spec)
-	return rec.NextSpec
+	spec := &apiv1.Task{}
+	if err := proto.Unmarshal(raw, spec); err != nil {
+		return 0, batcherr.Invalid(batcherr.CodeInvalidInput, "the task's specification does not decode: %v", err)
+	}
+	a.rec.NextSpec++
+	a.put(hashKey, binary.BigEndian.AppendUint32(nil, a.rec.NextSpec))
+	a.put(keySpec(a.rec.Uid, a.rec.NextSpec), raw)
+	a.job.cacheSpec(a.rec.NextSpec, spec)
+	return a.rec.NextSpec, nil
 }
 
 func addFailure(id string, err *batcherr.Error) *apiv1.TaskAddResult {
@@ -199,7 +244,7 @@ func (t *txn) persistFresh(j *job, key TaskKey, exec *raftlogv1.TaskExecution) {
 	}
 	if r, ok := j.queue.find(key.Task); ok && r.Fresh {
 		t.dequeue(j, key.Task)
-		t.enqueue(j, key, r.Spec, false)
+		t.enqueue(j, key, r.Spec)
 	}
 }
 
@@ -211,30 +256,33 @@ func (t *txn) terminateTask(c *raftlogv1.TerminateTask) Result {
 	if t.execution(key).Phase == completed {
 		return refused(batcherr.Of(batcherr.CodeTaskCompleted))
 	}
-	t.endTask(j, key, lifecycle.EndedFailure("The task was ended by user request"))
+	t.endTask(j, key, lifecycle.EndedFailure("The task was ended by user request"), j.rec.Job.OnTaskFailure)
 	result := t.touch(key, t.change(key))
 	t.settle(j)
 	return result
 }
 
-// endTask completes a task that is not completed, as failed, wherever it is; what a node holds of it is to be stopped.
-func (t *txn) endTask(j *job, key TaskKey, failure *apiv1.TaskFailureInfo) {
+// endTask completes a task that is not completed, as failed, wherever it is; what a node holds of it is to be stopped. mode says whether the job
+// takes notice of the failure.
+func (t *txn) endTask(j *job, key TaskKey, failure *apiv1.TaskFailureInfo, mode apiv1.TaskFailureMode) {
 	t.withdraw(j, key)
-	t.stopHeld(j, key, false)
-	spec := t.spec(j, t.entry(key).Spec)
+	t.stopHeld(j, key)
+	spec := t.spec(j, t.specNumber(j, key))
 	exec := t.change(key)
 	exec.EndTime = t.now
 	end := lifecycle.AttemptEnd{Failure: failure, Retries: exec.RetryCount}
-	t.finish(j, key, exec, lifecycle.Decide(end, &apiv1.TaskConstraints{}, spec.ExitConditions, j.rec.Job.OnTaskFailure))
+	t.finish(j, key, exec, slotsOf(spec), lifecycle.Decide(end, nil, spec.ExitConditions, mode))
 }
 
 // withdraw takes a task that has not been assigned out of the queue or from what it waits for.
 func (t *txn) withdraw(j *job, key TaskKey) {
 	switch exec := t.execution(key); exec.Phase {
 	case waiting:
-		t.forget(j, key.Task, t.entry(key).DependsOn)
+		entry := t.entry(key)
+		t.forget(j, key.Task, entry.DependsOn)
 		if exec.Blocked {
 			t.setBlocked(j, t.change(key), false)
+			t.spread(j, entry.Id, false)
 		}
 	case queued:
 		t.dequeue(j, key.Task)
@@ -247,9 +295,9 @@ func (t *txn) deleteTask(c *raftlogv1.DeleteTask) Result {
 		return refused(err)
 	}
 	t.withdraw(j, key)
-	t.stopHeld(j, key, false)
+	t.stopHeld(j, key)
 	exec, entry := t.execution(key), t.entry(key)
-	t.countOut(j, exec, int64(t.spec(j, entry.Spec).GetRequiredSlots()))
+	t.countOut(j, exec, slotsOf(t.spec(j, entry.Spec)))
 	for _, uid := range j.held[key] {
 		t.nodes[uid].held[key].exec = nil
 	}
@@ -258,6 +306,9 @@ func (t *txn) deleteTask(c *raftlogv1.DeleteTask) Result {
 	t.delete(keyTask(tableEntry, key.Job, key.Task))
 	t.delete(keyTask(tableExecution, key.Job, key.Task))
 	t.delete(keyTaskID(key.Job, entry.Id))
+	if exec.Phase == completed && !exec.Satisfied && j.rec.Job.GetUsesTaskDependencies() {
+		t.spread(j, entry.Id, false)
+	}
 	t.settle(j)
 	return Result{Written: &apiv1.Written{}}
 }
@@ -278,11 +329,16 @@ func (t *txn) reactivateTask(c *raftlogv1.ReactivateTask) Result {
 		return refused(batcherr.Of(batcherr.CodeTaskSucceeded))
 	}
 	exec = t.change(key)
-	t.move(j, key, exec, queued)
+	entry := t.entry(key)
+	t.move(j, exec, queued, slotsOf(t.spec(j, entry.Spec)))
 	exec.RetryCount, exec.LastRetryTime = 0, 0
 	exec.ExitCode, exec.Failure = nil, nil
 	exec.StartTime, exec.EndTime, exec.UserCpu, exec.KernelCpu = 0, 0, 0, 0
+	hopeless := !exec.Satisfied
 	exec.Satisfied = false
-	t.enqueue(j, key, t.entry(key).Spec, false)
+	if hopeless && j.rec.Job.GetUsesTaskDependencies() {
+		t.spread(j, entry.Id, false)
+	}
+	t.enqueue(j, key, entry.Spec)
 	return t.touch(key, exec)
 }

@@ -2,6 +2,8 @@ package state
 
 import (
 	"encoding/binary"
+	"math/bits"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -9,21 +11,55 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
-	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
 )
 
 // dependencies of a job's tasks that are still open. Edges that are satisfied are gone from here and from the tables.
 type dependencies struct {
-	// byID maps a task id (lower case) to the tasks that wait for it.
+	// byID maps a task id (lower case) to the tasks that wait for it, in the order of their numbers.
 	byID map[string][]uint64
 	// ranges are the tasks that wait for ranges of numeric ids, by task number.
 	ranges map[uint64][]*apiv1.TaskIdRange
+	index  rangeIndex
 	// done holds the numeric ids that are satisfied: leading zeros do not matter, and the first task with a number counts.
 	done numberSet
+	// hopeless counts, by numeric id, the tasks that will not satisfy their dependents.
+	hopeless map[int32]uint64
 }
 
 func newDependencies() dependencies {
-	return dependencies{byID: map[string][]uint64{}, ranges: map[uint64][]*apiv1.TaskIdRange{}}
+	return dependencies{
+		byID: map[string][]uint64{}, ranges: map[uint64][]*apiv1.TaskIdRange{}, index: rangeIndex{}, hopeless: map[int32]uint64{},
+	}
+}
+
+// waits says whether a task waits for the id (lower case).
+func (d *dependencies) waits(id string, task uint64) bool {
+	_, ok := slices.BinarySearch(d.byID[id], task)
+	return ok
+}
+
+func (d *dependencies) addRanges(task uint64, ranges []*apiv1.TaskIdRange) {
+	d.ranges[task] = ranges
+	for _, r := range ranges {
+		d.index.add(task, r)
+	}
+}
+
+func (d *dependencies) removeRanges(task uint64) {
+	for _, r := range d.ranges[task] {
+		d.index.remove(task, r)
+	}
+	delete(d.ranges, task)
+}
+
+// hopelessIn says whether a number of the range is not satisfied and a task with it never will satisfy it.
+func (d *dependencies) hopelessIn(r *apiv1.TaskIdRange) bool {
+	for n := range d.hopeless {
+		if r.Start <= n && n <= r.End && d.done.count(n, n) == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // numericID is the number that a task id stands for in ranges: ids that are all digits, up to the largest int32.
@@ -33,6 +69,60 @@ func numericID(id string) (int32, bool) {
 	}
 	n, err := strconv.ParseInt(id, 10, 32)
 	return int32(n), err == nil
+}
+
+// rangeIndex finds the ranges that hold a number. Each range is cut into the fewest segments whose length is a power of two and that begin at a
+// multiple of it: at most two of each length, and a number lies in one possible segment of each length. The value counts a task's ranges.
+type rangeIndex map[segment]map[uint64]int
+
+type segment struct {
+	level uint8
+	at    int32
+}
+
+func eachSegment(r *apiv1.TaskIdRange, fn func(segment)) {
+	for first, end := int64(max(0, r.Start)), int64(r.End)+1; first < end; {
+		level := bits.Len64(uint64(end-first)) - 1
+		if first != 0 {
+			level = min(level, bits.TrailingZeros64(uint64(first)))
+		}
+		fn(segment{uint8(level), int32(first >> level)})
+		first += 1 << level
+	}
+}
+
+func (x rangeIndex) add(task uint64, r *apiv1.TaskIdRange) {
+	eachSegment(r, func(s segment) {
+		if x[s] == nil {
+			x[s] = map[uint64]int{}
+		}
+		x[s][task]++
+	})
+}
+
+func (x rangeIndex) remove(task uint64, r *apiv1.TaskIdRange) {
+	eachSegment(r, func(s segment) {
+		if x[s][task]--; x[s][task] == 0 {
+			delete(x[s], task)
+		}
+		if len(x[s]) == 0 {
+			delete(x, s)
+		}
+	})
+}
+
+// tasks returns the tasks that wait for n in order, each as often as its ranges hold n.
+func (x rangeIndex) tasks(n int32) []uint64 {
+	var out []uint64
+	for level := uint8(0); len(x) > 0 && level <= 31; level++ {
+		for task, times := range x[segment{level, n >> level}] {
+			for range times {
+				out = append(out, task)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // numberSet is a set of numbers as sorted runs that do not touch.
@@ -51,200 +141,62 @@ func (s *numberSet) add(n int32) (run numberRun, replaced []int32, ok bool) {
 	if i > 0 && s.runs[i-1].last == n-1 {
 		lo, run.first = i-1, s.runs[i-1].first
 	}
-	if i < len(s.runs) && n < s.runs[i].first && s.runs[i].first-1 == n {
+	if i < len(s.runs) && s.runs[i].first-1 == n {
 		hi, run.last = i+1, s.runs[i].last
 	}
 	for _, r := range s.runs[lo:hi] {
 		replaced = append(replaced, r.first)
 	}
-	s.runs = append(s.runs[:lo], append([]numberRun{run}, s.runs[hi:]...)...)
+	s.runs = slices.Replace(s.runs, lo, hi, run)
 	return run, replaced, true
 }
 
 // count says how many numbers of first to last are in the set.
-func (s *numberSet) count(first, last int32) uint32 {
-	var n uint32
+func (s *numberSet) count(first, last int32) int64 {
+	var n int64
+	if first > last {
+		return 0
+	}
 	for i := sort.Search(len(s.runs), func(i int) bool { return s.runs[i].last >= first }); i < len(s.runs) && s.runs[i].first <= last; i++ {
-		n += uint32(min(last, s.runs[i].last)-max(first, s.runs[i].first)) + 1
+		n += int64(min(last, s.runs[i].last)) - int64(max(first, s.runs[i].first)) + 1
 	}
 	return n
 }
 
 func (s *Store) loadDependencies() error {
-	err := s.scan([]byte{tableDependent}, func(key, _ []byte) error {
-		if j := s.jobByUID[binary.BigEndian.Uint64(key)]; j != nil {
-			id := string(key[8 : len(key)-9])
+	for table, load := range map[byte]func(j *job, key, value []byte) error{
+		tableDependent: func(j *job, key, _ []byte) error {
+			id := string(key[:len(key)-9])
 			j.deps.byID[id] = append(j.deps.byID[id], binary.BigEndian.Uint64(key[len(key)-8:]))
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	err = s.scan([]byte{tableRanges}, func(key, value []byte) error {
-		rec := &apiv1.TaskDependencies{}
-		if err := proto.Unmarshal(value, rec); err != nil {
+			return nil
+		},
+		tableRanges: func(j *job, key, value []byte) error {
+			rec := &apiv1.TaskDependencies{}
+			if err := proto.Unmarshal(value, rec); err != nil {
+				return err
+			}
+			j.deps.addRanges(binary.BigEndian.Uint64(key), rec.TaskIdRanges)
+			return nil
+		},
+		tableSatisfied: func(j *job, key, value []byte) error {
+			run := numberRun{int32(binary.BigEndian.Uint64(key)), int32(binary.BigEndian.Uint64(value))}
+			j.deps.done.runs = append(j.deps.done.runs, run)
+			return nil
+		},
+		tableHopeless: func(j *job, key, value []byte) error {
+			j.deps.hopeless[int32(binary.BigEndian.Uint64(key))] = binary.BigEndian.Uint64(value)
+			return nil
+		},
+	} {
+		err := s.scan([]byte{table}, func(key, value []byte) error {
+			if j := s.jobByUID[binary.BigEndian.Uint64(key)]; j != nil {
+				return load(j, key[8:], value)
+			}
+			return nil
+		})
+		if err != nil {
 			return err
 		}
-		if j := s.jobByUID[binary.BigEndian.Uint64(key)]; j != nil {
-			j.deps.ranges[binary.BigEndian.Uint64(key[8:])] = rec.TaskIdRanges
-		}
-		return nil
-	})
-	if err != nil {
-		return err
 	}
-	return s.scan([]byte{tableSatisfied}, func(key, value []byte) error {
-		if j := s.jobByUID[binary.BigEndian.Uint64(key)]; j != nil {
-			first, last := int32(binary.BigEndian.Uint64(key[8:])), int32(binary.BigEndian.Uint64(value))
-			j.deps.done.runs = append(j.deps.done.runs, numberRun{first, last})
-		}
-		return nil
-	})
-}
-
-// waitFor enters the open dependencies of a task that is being added and returns their number.
-func (t *txn) waitFor(j *job, task uint64, d *apiv1.TaskDependencies) (open uint32, blocked bool) {
-	seen := map[string]bool{}
-	for _, id := range d.GetTaskIds() {
-		key := strings.ToLower(id)
-		if seen[key] {
-			continue
-		}
-		seen[key] = true
-		done, failed := t.dependencyState(j, id)
-		blocked = blocked || failed
-		if done {
-			continue
-		}
-		open++
-		j.deps.byID[key] = append(j.deps.byID[key], task)
-		t.put(binary.BigEndian.AppendUint64(keyDependentPrefix(j.rec.Uid, id), task), nil)
-	}
-	var waiting []*apiv1.TaskIdRange
-	for _, r := range d.GetTaskIdRanges() {
-		if missing := uint32(r.End-r.Start) + 1 - j.deps.done.count(r.Start, r.End); missing > 0 {
-			open += missing
-			waiting = append(waiting, r)
-		}
-	}
-	if len(waiting) > 0 {
-		j.deps.ranges[task] = waiting
-		t.putProto(keyTask(tableRanges, j.rec.Uid, task), &apiv1.TaskDependencies{TaskIdRanges: waiting})
-	}
-	return open, blocked
-}
-
-// dependencyState says whether the task with the id has satisfied its dependents, or completed without.
-func (t *txn) dependencyState(j *job, id string) (done, failed bool) {
-	number, ok := t.taskNumber(j.rec.Uid, id)
-	if !ok {
-		return false, false
-	}
-	exec := t.execution(TaskKey{j.rec.Uid, number})
-	completed := exec.Phase == raftlogv1.TaskPhase_TASK_PHASE_COMPLETED
-	return completed && exec.Satisfied, completed && !exec.Satisfied
-}
-
-// release tells the dependents of a completed task about it.
-func (t *txn) release(j *job, task uint64, satisfied bool) {
-	entry := t.entry(TaskKey{j.rec.Uid, task})
-	key := strings.ToLower(entry.Id)
-	for _, dependent := range j.deps.byID[key] {
-		t.resolve(j, dependent, satisfied)
-		if satisfied {
-			t.delete(binary.BigEndian.AppendUint64(keyDependentPrefix(j.rec.Uid, key), dependent))
-		}
-	}
-	if satisfied {
-		delete(j.deps.byID, key)
-	}
-	if n, ok := numericID(entry.Id); ok {
-		t.releaseNumber(j, n, satisfied)
-	}
-}
-
-func (t *txn) releaseNumber(j *job, n int32, satisfied bool) {
-	if satisfied {
-		run, replaced, added := j.deps.done.add(n)
-		if !added {
-			return
-		}
-		for _, first := range replaced {
-			t.delete(keyTask(tableSatisfied, j.rec.Uid, uint64(first)))
-		}
-		t.put(keyTask(tableSatisfied, j.rec.Uid, uint64(run.first)), binary.BigEndian.AppendUint64(nil, uint64(run.last)))
-	}
-	var waiting []uint64
-	for task, ranges := range j.deps.ranges {
-		for _, r := range ranges {
-			if r.Start <= n && n <= r.End {
-				waiting = append(waiting, task)
-			}
-		}
-	}
-	sort.Slice(waiting, func(a, b int) bool { return waiting[a] < waiting[b] })
-	for _, task := range waiting {
-		t.resolve(j, task, satisfied)
-	}
-}
-
-// resolve takes one dependency off a waiting task, and queues the task when it was the last; a failed one blocks the task.
-func (t *txn) resolve(j *job, task uint64, satisfied bool) {
-	key := TaskKey{j.rec.Uid, task}
-	if t.execution(key).Phase != raftlogv1.TaskPhase_TASK_PHASE_WAITING {
-		return
-	}
-	exec := t.change(key)
-	if !satisfied {
-		t.setBlocked(j, exec, true)
-		return
-	}
-	exec.WaitingFor--
-	if exec.WaitingFor > 0 {
-		return
-	}
-	t.setBlocked(j, exec, false)
-	t.dropRanges(j, task)
-	t.move(j, key, exec, raftlogv1.TaskPhase_TASK_PHASE_QUEUED)
-	t.enqueue(j, key, t.entry(key).Spec, false)
-}
-
-func (t *txn) setBlocked(j *job, exec *raftlogv1.TaskExecution, blocked bool) {
-	if exec.Blocked == blocked {
-		return
-	}
-	exec.Blocked = blocked
-	if blocked {
-		t.counts(j).Blocked++
-	} else {
-		t.counts(j).Blocked--
-	}
-}
-
-func (t *txn) dropRanges(j *job, task uint64) {
-	if _, ok := j.deps.ranges[task]; ok {
-		delete(j.deps.ranges, task)
-		t.delete(keyTask(tableRanges, j.rec.Uid, task))
-	}
-}
-
-// forget removes the open dependencies of a waiting task that is deleted or ended.
-func (t *txn) forget(j *job, task uint64, d *apiv1.TaskDependencies) {
-	t.dropRanges(j, task)
-	for _, id := range d.GetTaskIds() {
-		key := strings.ToLower(id)
-		waiting := j.deps.byID[key]
-		kept := waiting[:0:0]
-		for _, w := range waiting {
-			if w != task {
-				kept = append(kept, w)
-			}
-		}
-		if len(kept) == len(waiting) {
-			continue
-		}
-		j.deps.byID[key] = kept
-		t.delete(binary.BigEndian.AppendUint64(keyDependentPrefix(j.rec.Uid, id), task))
-	}
+	return nil
 }

@@ -36,11 +36,27 @@ type node struct {
 	used   int32 // slots of what it holds
 }
 
-// held is an attempt on a node. exec is the task's execution while the attempt is the task's newest.
+// held is an attempt on a node. exec is the task's execution while the attempt is the task's newest; else, and when the task is deleted, nil.
 type held struct {
 	raftlogv1.NodeTask
 	exec *raftlogv1.TaskExecution
+	spec uint32 // 0: not known, see the task's entry
 }
+
+// live says whether what becomes of the attempt decides about its task.
+func (h *held) live() bool {
+	if h.exec == nil {
+		return false
+	}
+	switch h.exec.Phase {
+	case assigned, preparing, running:
+		return true
+	}
+	return false
+}
+
+// unstarted says whether the attempt is live and has not begun.
+func (h *held) unstarted() bool { return h.exec != nil && h.exec.Phase == assigned }
 
 type job struct {
 	key    string // account, 0, lower-case id
@@ -50,6 +66,8 @@ type job struct {
 	// held maps the job's tasks that nodes hold to the nodes; a task may be held twice while an old attempt is being stopped.
 	held  map[TaskKey][]uint64
 	specs map[uint32]*apiv1.Task
+	// lastID is the last of the ids that tasks of the job ever had: a later one is new, and need not be looked for.
+	lastID string
 	deps  dependencies
 }
 

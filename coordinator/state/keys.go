@@ -21,18 +21,20 @@ const (
 	tableEntry     = 't' // job, task → TaskEntry
 	tableExecution = 'x' // job, task → TaskExecution
 	tableTaskID    = 'i' // job, id → task number
+	tableLastID    = 'l' // job → the last of the ids that its tasks ever had, see idAfter
 	tableQueue     = 'q' // job, first task → run of queued tasks
 	tableHeld      = 'r' // node, job, task → NodeTask
 	tableDependent = 'd' // job, id, 0, dependent task → nothing
 	tableRanges    = 'D' // job, dependent task → TaskDependencies with its ranges
 	tableSatisfied = 'n' // job, first number → last number of a run of satisfied numeric ids
+	tableHopeless  = 'f' // job, numeric id → how many tasks with it will not satisfy their dependents
 	tableApp       = 'a' // account, 0, id → ApplicationRecord
 	tableToken     = 'k' // id → JoinTokenRecord
 	tableMember    = 'm' // id → MemberRecord
 )
 
 // jobTables are the tables whose keys begin with a job's number.
-var jobTables = [...]byte{tableCounts, tableSpec, tableSpecHash, tableEntry, tableExecution, tableTaskID, tableQueue, tableDependent, tableRanges, tableSatisfied}
+var jobTables = [...]byte{tableCounts, tableSpec, tableSpecHash, tableEntry, tableExecution, tableTaskID, tableQueue, tableDependent, tableRanges, tableSatisfied, tableHopeless, tableLastID}
 
 func keyName(table byte, name string) []byte { return append([]byte{table}, name...) }
 
@@ -58,6 +60,14 @@ func keyTaskID(job uint64, id string) []byte {
 	return append(keyNumber(tableTaskID, job), lifecycle.IDKey(id)...)
 }
 
+// idAfter orders ids (lower case) by length, then by letters: numbered ids come in the order of their numbers.
+func idAfter(a, b string) bool {
+	if len(a) != len(b) {
+		return len(a) > len(b)
+	}
+	return a > b
+}
+
 func keyHeld(node uint64, t TaskKey) []byte {
 	b := make([]byte, 1, 25)
 	b[0] = tableHeld
@@ -66,8 +76,9 @@ func keyHeld(node uint64, t TaskKey) []byte {
 	return binary.BigEndian.AppendUint64(b, t.Task)
 }
 
-func keyDependentPrefix(job uint64, id string) []byte {
-	return append(append(keyNumber(tableDependent, job), lifecycle.IDKey(id)...), 0)
+// keyDependent takes the id in lower case.
+func keyDependent(job uint64, id string, task uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(append(keyNumber(tableDependent, job), id...), 0), task)
 }
 
 func keyApp(account, id string) []byte {

@@ -116,6 +116,15 @@ func (s *Store) loadJobs() error {
 	if err != nil {
 		return err
 	}
+	err = s.scan([]byte{tableLastID}, func(key, value []byte) error {
+		if j := s.jobByUID[binary.BigEndian.Uint64(key)]; j != nil {
+			j.lastID = string(value)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
 	return scanRecords(s, tableCounts, func() *raftlogv1.JobCounts { return new(raftlogv1.JobCounts) },
 		func(key []byte, rec *raftlogv1.JobCounts) error {
 			if j := s.jobByUID[binary.BigEndian.Uint64(key)]; j != nil {

@@ -8,10 +8,11 @@ import (
 )
 
 // Run is a run of queued tasks of one job, First to Last, that share a spec. Fresh ones have never been attempted, so that a million queued
-// tasks are one run of a few bytes.
+// tasks are one run of a few bytes. Slots is what each task needs, so that scheduling need not read the spec.
 type Run struct {
 	First, Last uint64
 	Spec        uint32
+	Slots       int32
 	Fresh       bool
 }
 
@@ -19,56 +20,78 @@ type Run struct {
 type queue struct {
 	runs  *btree.BTreeG[Run]
 	count uint64
+	// touched maps the first tasks of runs that were changed to whether such a run is on disk, until the changes are written.
+	touched map[uint64]bool
 }
 
 func newQueue() *queue {
 	return &queue{runs: btree.NewG(32, func(a, b Run) bool { return a.First < b.First })}
 }
 
-// runWriter stores changes of runs.
-type runWriter interface {
-	putRun(Run)
-	deleteRun(first uint64)
-}
-
-// add queues First to Last of r, joining it to a neighbour of the same class.
-func (q *queue) add(r Run, w runWriter) {
+// add queues First to Last of r, joining it to neighbours of the same class.
+func (q *queue) add(r Run) {
 	q.count += r.Last - r.First + 1
 	if before, ok := q.atOrBefore(r.First); ok && before.Last+1 == r.First && sameClass(before, r) {
 		r.First = before.First
 	}
 	if after, ok := q.runs.Get(Run{First: r.Last + 1}); ok && sameClass(after, r) {
-		q.runs.Delete(after)
-		w.deleteRun(after.First)
+		q.drop(after)
 		r.Last = after.Last
 	}
-	q.runs.ReplaceOrInsert(r)
-	w.putRun(r)
+	q.put(r)
 }
 
 // remove takes one task out; it returns the run that held it.
-func (q *queue) remove(task uint64, w runWriter) (Run, bool) {
-	held, ok := q.atOrBefore(task)
-	if !ok || task > held.Last {
+func (q *queue) remove(task uint64) (Run, bool) {
+	held, ok := q.find(task)
+	if !ok {
 		return Run{}, false
 	}
 	q.count--
-	q.runs.Delete(held)
 	if task > held.First {
 		left := held
 		left.Last = task - 1
-		q.runs.ReplaceOrInsert(left)
-		w.putRun(left)
+		q.put(left)
 	} else {
-		w.deleteRun(held.First)
+		q.drop(held)
 	}
 	if task < held.Last {
 		right := held
 		right.First = task + 1
-		q.runs.ReplaceOrInsert(right)
-		w.putRun(right)
+		q.put(right)
 	}
 	return held, true
+}
+
+func (q *queue) put(r Run) {
+	_, replaced := q.runs.ReplaceOrInsert(r)
+	q.touch(r.First, replaced)
+}
+
+func (q *queue) drop(r Run) {
+	q.runs.Delete(r)
+	q.touch(r.First, true)
+}
+
+func (q *queue) touch(first uint64, existed bool) {
+	if q.touched == nil {
+		q.touched = map[uint64]bool{}
+	}
+	if _, before := q.touched[first]; !before {
+		q.touched[first] = existed
+	}
+}
+
+// flush hands out what has changed since the last call: runs to write, and first tasks of runs to delete.
+func (q *queue) flush(write func(Run), remove func(first uint64)) {
+	for first, stored := range q.touched {
+		if r, ok := q.runs.Get(Run{First: first}); ok {
+			write(r)
+		} else if stored {
+			remove(first)
+		}
+	}
+	q.touched = nil
 }
 
 func (q *queue) find(task uint64) (Run, bool) {
@@ -84,26 +107,30 @@ func (q *queue) atOrBefore(task uint64) (found Run, ok bool) {
 	return found, ok
 }
 
-func sameClass(a, b Run) bool { return a.Spec == b.Spec && a.Fresh == b.Fresh }
+func sameClass(a, b Run) bool { return a.Spec == b.Spec && a.Slots == b.Slots && a.Fresh == b.Fresh }
 
 func encodeRun(r Run) []byte {
 	fresh := byte(0)
 	if r.Fresh {
 		fresh = 1
 	}
-	b := binary.AppendUvarint(nil, r.Last-r.First)
+	b := binary.AppendUvarint(make([]byte, 0, 16), r.Last-r.First)
 	b = binary.AppendUvarint(b, uint64(r.Spec))
+	b = binary.AppendUvarint(b, uint64(r.Slots))
 	return append(b, fresh)
 }
 
 func decodeRun(first uint64, b []byte) (Run, error) {
-	length, n := binary.Uvarint(b)
-	if n <= 0 {
-		return Run{}, fmt.Errorf("run of queued tasks at %d: bad length", first)
+	var fields [3]uint64
+	for i := range fields {
+		v, n := binary.Uvarint(b)
+		if n <= 0 {
+			return Run{}, fmt.Errorf("run of queued tasks at %d: field %d is malformed", first, i)
+		}
+		fields[i], b = v, b[n:]
 	}
-	spec, m := binary.Uvarint(b[n:])
-	if m <= 0 || len(b) != n+m+1 {
-		return Run{}, fmt.Errorf("run of queued tasks at %d: bad spec", first)
+	if len(b) != 1 {
+		return Run{}, fmt.Errorf("run of queued tasks at %d: %d bytes are left", first, len(b))
 	}
-	return Run{First: first, Last: first + length, Spec: uint32(spec), Fresh: b[n+m] == 1}, nil
+	return Run{First: first, Last: first + fields[0], Spec: uint32(fields[1]), Slots: int32(fields[2]), Fresh: b[0] == 1}, nil
 }

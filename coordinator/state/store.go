@@ -46,7 +46,7 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 }
 
 func (s *Store) open() error {
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+	if err := s.prepareDir(); err != nil {
 		return fmt.Errorf("make state directory: %w", err)
 	}
 	cache := pebble.NewCache(cacheBytes)
@@ -114,8 +114,7 @@ func (s *Store) Restore(dir string) error {
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
-	old := s.dir + ".old"
-	if err := errors.Join(os.RemoveAll(old), os.Rename(s.dir, old), os.Rename(dir, s.dir)); err != nil {
+	if err := s.swap(dir); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
 	if err := syncDir(filepath.Dir(s.dir)); err != nil {
@@ -125,7 +124,30 @@ func (s *Store) Restore(dir string) error {
 		return fmt.Errorf("restore: %w", err)
 	}
 	s.watchers.reset()
-	return os.RemoveAll(old)
+	return nil
+}
+
+// prepareDir makes the directory, and tidies up after a Restore that was cut short: the old state is the state until the new one is in its place.
+func (s *Store) prepareDir() error {
+	if _, err := os.Stat(s.dir); errors.Is(err, os.ErrNotExist) {
+		if err := os.Rename(s.old(), s.dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return errors.Join(os.RemoveAll(s.old()), os.MkdirAll(s.dir, 0o700))
+}
+
+// old is where the state is that Restore replaces.
+func (s *Store) old() string { return s.dir + ".old" }
+
+func (s *Store) swap(dir string) error {
+	if err := os.RemoveAll(s.old()); err != nil {
+		return err
+	}
+	if err := os.Rename(s.dir, s.old()); err != nil {
+		return err
+	}
+	return os.Rename(dir, s.dir)
 }
 
 func syncDir(dir string) error {

@@ -1,10 +1,12 @@
 package state
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"sort"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"google.golang.org/protobuf/proto"
@@ -26,6 +28,7 @@ type txn struct {
 	ranges  [][2][]byte       // range deletions, before the writes
 	execs   map[TaskKey]*execution
 	dirty   map[*job]bool // counts to write
+	queues  map[*job]bool // runs to write
 	totals  map[*node]bool
 	events  events
 }
@@ -41,6 +44,7 @@ func (s *Store) newTxn() *txn {
 		writes: map[string][]byte{},
 		execs:  map[TaskKey]*execution{},
 		dirty:  map[*job]bool{},
+		queues: map[*job]bool{},
 		totals: map[*node]bool{},
 		events: newEvents(),
 	}
@@ -65,10 +69,25 @@ func encode(m proto.Message) []byte {
 	return b
 }
 
+// deleteRange deletes all keys with the prefix, also those that were written in this entry.
+func (t *txn) deleteRange(prefix []byte) {
+	t.ranges = append(t.ranges, [2][]byte{prefix, prefixEnd(prefix)})
+	for key := range t.writes {
+		if strings.HasPrefix(key, string(prefix)) {
+			delete(t.writes, key)
+		}
+	}
+}
+
 // get reads through the collected writes.
 func (t *txn) get(key []byte) []byte {
 	if v, ok := t.writes[string(key)]; ok {
 		return v
+	}
+	for _, r := range t.ranges {
+		if bytes.Compare(r[0], key) <= 0 && bytes.Compare(key, r[1]) < 0 {
+			return nil
+		}
 	}
 	v, err := t.read(key)
 	if err != nil {
@@ -210,25 +229,30 @@ func (j *job) cacheSpec(number uint32, spec *apiv1.Task) {
 	j.specs[number] = spec
 }
 
-// queueWriter stores the runs of a job's queue.
-type queueWriter struct {
-	t   *txn
-	job uint64
+// slotsOf is how many slots of a node a task with the specification needs.
+func slotsOf(spec *apiv1.Task) int32 { return max(1, spec.GetRequiredSlots()) }
+
+// enqueue makes a task ready to run that has an execution record.
+func (t *txn) enqueue(j *job, key TaskKey, spec uint32) {
+	t.enqueueRun(j, Run{First: key.Task, Last: key.Task, Spec: spec, Slots: slotsOf(t.spec(j, spec))})
 }
 
-func (w queueWriter) putRun(r Run) {
-	w.t.put(keyTask(tableQueue, w.job, r.First), encodeRun(r))
-}
-
-func (w queueWriter) deleteRun(first uint64) { w.t.delete(keyTask(tableQueue, w.job, first)) }
-
-func (t *txn) enqueue(j *job, key TaskKey, spec uint32, fresh bool) {
-	j.queue.add(Run{First: key.Task, Last: key.Task, Spec: spec, Fresh: fresh}, queueWriter{t, j.rec.Uid})
-	t.events.poolOf(j)
+func (t *txn) enqueueRun(j *job, r Run) {
+	t.queues[j] = true
+	j.queue.add(r)
+	t.wakePool(j)
 }
 
 func (t *txn) dequeue(j *job, task uint64) (Run, bool) {
-	return j.queue.remove(task, queueWriter{t, j.rec.Uid})
+	t.queues[j] = true
+	return j.queue.remove(task)
+}
+
+// wakePool says that there may be something to do for the pool that the job runs on.
+func (t *txn) wakePool(j *job) {
+	if p, ok := t.pool(j.rec.Account, j.poolID()); ok {
+		t.events.pool(p)
+	}
 }
 
 // commit writes everything in one batch, in key order, and chains the digest.
@@ -243,6 +267,13 @@ func (t *txn) commit(index uint64) error {
 	for j := range t.dirty {
 		if t.jobByUID[j.rec.Uid] == j {
 			t.putProto(keyNumber(tableCounts, j.rec.Uid), j.counts)
+		}
+	}
+	for j := range t.queues {
+		if t.jobByUID[j.rec.Uid] == j {
+			j.queue.flush(
+				func(r Run) { t.put(keyTask(tableQueue, j.rec.Uid, r.First), encodeRun(r)) },
+				func(first uint64) { t.delete(keyTask(tableQueue, j.rec.Uid, first)) })
 		}
 	}
 	for n := range t.totals {

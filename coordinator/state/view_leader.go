@@ -29,14 +29,8 @@ type JobQueue struct {
 	// How many more of its tasks may be with nodes; -1: no limit.
 	Allowed int
 	Queued  uint64
-	// The first runs of its queue.
-	Runs []QueuedRun
-}
-
-// QueuedRun is a run of queued tasks with the slots that each needs.
-type QueuedRun struct {
-	Run
-	Slots int32
+	// The first runs of its queue, of each size of task.
+	Runs []Run
 }
 
 // PoolRoom is what scheduling sees of a pool.
@@ -59,7 +53,7 @@ func (s *Store) Room(key PoolKey, maxTasks int) (PoolRoom, bool) {
 	room := PoolRoom{Key: key, Fill: p.rec.Pool.GetTaskSchedulingPolicy().GetNodeFillType()}
 	for _, j := range p.jobs {
 		if j.queue.count > 0 && j.rec.Job.State == jobActive {
-			room.Jobs = append(room.Jobs, s.jobQueue(j, maxTasks))
+			room.Jobs = append(room.Jobs, jobQueue(j, maxTasks))
 		}
 	}
 	sort.Slice(room.Jobs, func(a, b int) bool { return room.Jobs[a].UID < room.Jobs[b].UID })
@@ -74,21 +68,20 @@ func (s *Store) Room(key PoolKey, maxTasks int) (PoolRoom, bool) {
 	return room, true
 }
 
-func (s *Store) jobQueue(j *job, maxTasks int) JobQueue {
+func jobQueue(j *job, maxTasks int) JobQueue {
 	q := JobQueue{UID: j.rec.Uid, ID: j.rec.Job.Id, Priority: j.rec.Job.GetPriority(), Allowed: -1, Queued: j.queue.count}
 	if limit := j.rec.Job.GetMaxParallelTasks(); limit > 0 {
 		q.Allowed = max(0, int(limit)-len(j.held))
 	}
-	var tasks uint64
+	// Tasks of one size must not hide those of another behind them: they may be too large for every node.
+	tasks := map[int32]uint64{}
+	scanned := 0
 	j.queue.runs.Ascend(func(r Run) bool {
-		spec, err := s.specOf(j, r.Spec)
-		if err != nil {
-			s.logger.Error("state: a queued task's specification can't be read", "job", j.rec.Job.Id, "err", err)
-			return false
+		if scanned++; tasks[r.Slots] < uint64(maxTasks) {
+			q.Runs = append(q.Runs, r)
+			tasks[r.Slots] += r.Last - r.First + 1
 		}
-		q.Runs = append(q.Runs, QueuedRun{r, spec.GetRequiredSlots()})
-		tasks += r.Last - r.First + 1
-		return tasks < uint64(maxTasks) && len(q.Runs) < maxTasks
+		return scanned < maxTasks
 	})
 	return q
 }
@@ -158,7 +151,7 @@ func (s *Store) heldTasks(n *node, keys []AttemptKey) ([]HeldTask, error) {
 		}
 		task := HeldTask{AttemptKey: key, Stopping: h.Stopping, Slots: h.Slots, Account: n.rec.Account}
 		if h.exec != nil && j != nil {
-			task.Live = h.exec.Phase != completed
+			task.Live = h.live()
 			task.Constraints = h.exec.Constraints
 			task.JobID, task.Priority = j.rec.Job.Id, j.rec.Job.GetPriority()
 			if err := readEntry(it, &task); err != nil {
@@ -229,7 +222,7 @@ func (s *Store) Unstarted(uid uint64, limit int) []AttemptKey {
 	}
 	var out []AttemptKey
 	for _, key := range sortedTasks(n.held) {
-		if h := n.held[key]; !h.Stopping && h.exec != nil && h.exec.Phase == assigned {
+		if h := n.held[key]; !h.Stopping && h.unstarted() {
 			out = append(out, AttemptKey{key, h.Attempt})
 		}
 	}
@@ -248,8 +241,7 @@ func (s *Store) CanAdvance(jobUID uint64) bool {
 	for key, nodes := range j.held {
 		for _, uid := range nodes {
 			h := s.nodes[uid].held[key]
-			unstarted := h.exec != nil && h.exec.Phase == assigned
-			if !h.Stopping && (!waits || unstarted) {
+			if !h.Stopping && (!waits || h.unstarted()) {
 				return true
 			}
 		}

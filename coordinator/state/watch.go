@@ -88,8 +88,6 @@ func newEvents() events { return events{newChanges()} }
 
 func (e events) pool(p *pool) { e.Pools[PoolKey{p.rec.Account, p.rec.Pool.Id}] = true }
 
-func (e events) poolOf(j *job) { e.Pools[PoolKey{j.rec.Account, j.poolID()}] = true }
-
 func (e events) job(j *job) { e.Jobs[j.rec.Uid] = true }
 
 func (e events) node(p *pool, n *node) {

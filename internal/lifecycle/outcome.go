@@ -36,8 +36,12 @@ func Decide(end AttemptEnd, constraints *apiv1.TaskConstraints, exit *apiv1.Exit
 		return Outcome{Retry: true}
 	}
 	out := Outcome{Failure: end.Failure}
-	if failed && out.Failure == nil {
+	switch {
+	case out.Failure != nil:
+	case failed:
 		out.Failure = ExitCodeFailure()
+	case !exited:
+		out.Failure = unknownFailure()
 	}
 	out.Succeeded = out.Failure == nil
 	options := exitOptions(end, exit, !out.Succeeded)
@@ -54,6 +58,15 @@ func ExitCodeFailure() *apiv1.TaskFailureInfo {
 		Category: apiv1.ErrorSourceCategory_ERROR_SOURCE_CATEGORY_USER_ERROR,
 		Code:     "FailureExitCode",
 		Message:  "The task exited with an exit code representing a failure",
+	}
+}
+
+// unknownFailure is the failure information of a task whose node says neither an exit code nor what went wrong.
+func unknownFailure() *apiv1.TaskFailureInfo {
+	return &apiv1.TaskFailureInfo{
+		Category: apiv1.ErrorSourceCategory_ERROR_SOURCE_CATEGORY_SERVER_ERROR,
+		Code:     "Unknown",
+		Message:  "The node did not say how the task ended",
 	}
 }
 

@@ -1,0 +1,332 @@
+package state
+
+import (
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/batchyard/batchyard/internal/lifecycle"
+	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
+	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
+)
+
+func protoValue(m proto.Message) protoreflect.Value {
+	return protoreflect.ValueOfMessage(m.ProtoReflect())
+}
+
+// storedTask is a task as the tables have it.
+type storedTask struct {
+	entry *raftlogv1.TaskEntry
+	exec  *raftlogv1.TaskExecution
+	fresh bool // no execution is stored
+	slots int64
+}
+
+// storedTasks reads all tasks of a job from the tables.
+func storedTasks(t require.TestingT, s *Store, j *job) map[uint64]*storedTask {
+	out := map[uint64]*storedTask{}
+	require.NoError(t, s.scan(keyNumber(tableEntry, j.rec.Uid), func(key, value []byte) error {
+		task := &storedTask{entry: &raftlogv1.TaskEntry{}, fresh: true, exec: &raftlogv1.TaskExecution{Phase: queued}}
+		require.NoError(t, proto.Unmarshal(value, task.entry))
+		spec, err := s.specOf(j, task.entry.Spec)
+		require.NoError(t, err)
+		task.slots = int64(max(1, spec.GetRequiredSlots()))
+		out[binary.BigEndian.Uint64(key)] = task
+		return nil
+	}))
+	require.NoError(t, s.scan(keyNumber(tableExecution, j.rec.Uid), func(key, value []byte) error {
+		task := out[binary.BigEndian.Uint64(key)]
+		require.NotNil(t, task, "an execution without a task")
+		task.fresh, task.exec = false, &raftlogv1.TaskExecution{}
+		return proto.Unmarshal(value, task.exec)
+	}))
+	return out
+}
+
+// checkInvariants checks what must hold between any two entries.
+func checkInvariants(t require.TestingT, s *Store) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, j := range s.jobByUID {
+		tasks := storedTasks(t, s, j)
+		checkCounts(t, j, tasks)
+		checkQueue(t, j, tasks)
+		checkHeldTasks(t, s, j, tasks)
+		checkWaiting(t, s, j, tasks)
+		checkJob(t, s, j, tasks)
+	}
+	checkNodes(t, s)
+	again := reload(t, s)
+	require.Equal(t, dumpHot(again), dumpHot(s), "what is in memory is not what is on disk")
+	require.Equal(t, []any{s.clock, s.applied, s.digest}, []any{again.clock, again.applied, again.digest})
+}
+
+func checkCounts(t require.TestingT, j *job, tasks map[uint64]*storedTask) {
+	c := &raftlogv1.JobCounts{}
+	for _, task := range tasks {
+		switch task.exec.Phase {
+		case waiting, queued, assigned:
+			c.Active++
+			c.ActiveSlots += task.slots
+		case running, preparing:
+			c.Running++
+			c.RunningSlots += task.slots
+		case completed:
+			c.Completed++
+			c.CompletedSlots += task.slots
+			if task.exec.Succeeded {
+				c.Succeeded++
+				c.SucceededSlots += task.slots
+			} else {
+				c.Failed++
+				c.FailedSlots += task.slots
+			}
+		default:
+			require.FailNow(t, "phase", "%v", task.exec)
+		}
+		if task.exec.Phase == waiting {
+			c.Waiting++
+		}
+		if task.exec.Blocked {
+			require.Equal(t, waiting, task.exec.Phase)
+			c.Blocked++
+		}
+	}
+	require.True(t, proto.Equal(c, j.counts), "job %s: counted %v, kept %v", j.rec.Job.Id, c, j.counts)
+}
+
+func checkQueue(t require.TestingT, j *job, tasks map[uint64]*storedTask) {
+	queuedTasks := map[uint64]bool{}
+	var last Run
+	var sum uint64
+	j.queue.runs.Ascend(func(r Run) bool {
+		require.LessOrEqual(t, r.First, r.Last)
+		require.Greater(t, r.First, last.Last, "runs overlap")
+		require.False(t, last.Last+1 == r.First && sameClass(last, r), "runs %v and %v are one", last, r)
+		for n := r.First; n <= r.Last; n++ {
+			task := tasks[n]
+			require.NotNil(t, task, "queued task %d does not exist", n)
+			require.Equal(t, Run{Spec: task.entry.Spec, Slots: int32(task.slots), Fresh: task.fresh}, Run{Spec: r.Spec, Slots: r.Slots, Fresh: r.Fresh})
+			queuedTasks[n] = true
+		}
+		sum += r.Last - r.First + 1
+		last = r
+		return true
+	})
+	require.Equal(t, sum, j.queue.count)
+	require.Empty(t, j.queue.touched, "runs that were not written")
+	for n, task := range tasks {
+		require.Equal(t, task.exec.Phase == queued, queuedTasks[n], "task %d is %v", n, task.exec.Phase)
+	}
+}
+
+func checkHeldTasks(t require.TestingT, s *Store, j *job, tasks map[uint64]*storedTask) {
+	live := map[uint64]int{}
+	for key, nodes := range j.held {
+		require.NotEmpty(t, nodes)
+		require.Equal(t, j.rec.Uid, key.Job)
+		task := tasks[key.Task]
+		for _, uid := range nodes {
+			h := s.nodes[uid].held[key]
+			require.NotNil(t, h)
+			newest := task != nil && !task.fresh && task.exec.Attempt == h.Attempt
+			require.Equal(t, newest, h.exec != nil, "task %v: attempt %d", key, h.Attempt)
+			if newest {
+				require.True(t, proto.Equal(task.exec, h.exec))
+				require.Equal(t, uid, task.exec.Node)
+			}
+			if h.live() {
+				live[key.Task]++
+			} else {
+				require.True(t, h.Stopping, "task %v: attempt %d has no effect and goes on", key, h.Attempt)
+			}
+		}
+	}
+	for n, task := range tasks {
+		want := 0
+		if p := task.exec.Phase; p == assigned || p == running || p == preparing {
+			want = 1
+		}
+		if j.rec.Job.State == jobDeleting && live[n] == 0 {
+			continue // what its attempts say is not taken in any more
+		}
+		require.Equal(t, want, live[n], "live attempts of task %d, which is %v", n, task.exec.Phase)
+	}
+}
+
+func checkNodes(t require.TestingT, s *Store) {
+	count := 0
+	s.pools.Ascend(func(p *pool) bool {
+		count += p.nodes.Len()
+		named := map[uint64]*job{}
+		for uid, j := range s.jobByUID {
+			if j.rec.Account == p.rec.Account && lifecycle.IDKey(j.poolID()) == lifecycle.IDKey(p.rec.Pool.Id) {
+				named[uid] = j
+			}
+		}
+		require.Equal(t, slices.Sorted(maps.Keys(named)), slices.Sorted(maps.Keys(p.jobs)), "jobs of pool %s", p.rec.Pool.Id)
+		return true
+	})
+	require.Equal(t, count, len(s.nodes))
+	for uid, n := range s.nodes {
+		var used int32
+		for key, h := range n.held {
+			used += h.Slots
+			j := s.jobByUID[key.Job]
+			require.NotNil(t, j, "a held task's job is gone")
+			require.Contains(t, j.held[key], uid)
+		}
+		require.Equal(t, used, n.used)
+	}
+}
+
+// checkWaiting counts open dependencies, and who can never run, by brute force.
+func checkWaiting(t require.TestingT, s *Store, j *job, tasks map[uint64]*storedTask) {
+	uses := j.rec.Job.GetUsesTaskDependencies()
+	byID, hopeless := map[string]*storedTask{}, map[int32]uint64{}
+	for _, task := range tasks {
+		byID[lifecycle.IDKey(task.entry.Id)] = task
+		if n, ok := numericID(task.entry.Id); ok && uses && isHopeless(task) {
+			hopeless[n]++
+		}
+	}
+	require.Equal(t, hopeless, j.deps.hopeless)
+	for n, task := range tasks {
+		if task.exec.Phase != waiting {
+			require.Zero(t, j.deps.ranges[n])
+			continue
+		}
+		var open int64
+		blocked := false
+		for id, waiters := range j.deps.byID {
+			if !slices.Contains(waiters, n) {
+				continue
+			}
+			open++
+			on := byID[id]
+			require.False(t, on != nil && on.exec.Phase == completed && on.exec.Satisfied, "%s still waits for %s", task.entry.Id, id)
+			blocked = blocked || on != nil && isHopeless(on)
+		}
+		for _, r := range j.deps.ranges[n] {
+			open += int64(r.End) - int64(r.Start) + 1 - j.deps.done.count(r.Start, r.End)
+			for m := range hopeless {
+				blocked = blocked || r.Start <= m && m <= r.End && j.deps.done.count(m, m) == 0
+			}
+		}
+		if open > math.MaxUint32/2 { // more than will ever be: saturated
+			open = max(math.MaxUint32/2, int64(task.exec.WaitingFor))
+		}
+		require.EqualValues(t, open, task.exec.WaitingFor, "task %s", task.entry.Id)
+		require.NotZero(t, open)
+		require.Equal(t, blocked, task.exec.Blocked, "task %s", task.entry.Id)
+	}
+	for id, waiters := range j.deps.byID {
+		require.NotEmpty(t, waiters, id)
+		require.True(t, slices.IsSorted(waiters))
+		for _, n := range waiters {
+			require.Equal(t, waiting, tasks[n].exec.Phase)
+		}
+	}
+}
+
+func isHopeless(task *storedTask) bool {
+	return task.exec.Phase == completed && !task.exec.Satisfied || task.exec.Phase == waiting && task.exec.Blocked
+}
+
+func checkJob(t require.TestingT, s *Store, j *job, tasks map[uint64]*storedTask) {
+	switch j.rec.Job.State {
+	case jobDisabled, jobCompleted:
+		require.Empty(t, j.held, "job %s is %v", j.rec.Job.Id, j.rec.Job.State)
+	case jobDisabling, jobTerminating:
+		require.NotEmpty(t, j.held, "job %s is %v and waits for nothing", j.rec.Job.Id, j.rec.Job.State)
+	}
+	for n, task := range tasks {
+		require.Less(t, n, j.rec.NextTask)
+		b, err := s.read(keyTaskID(j.rec.Uid, task.entry.Id))
+		require.NoError(t, err)
+		require.Equal(t, binary.BigEndian.AppendUint64(nil, n), b)
+		require.False(t, idAfter(lifecycle.IDKey(task.entry.Id), j.lastID))
+	}
+}
+
+// reload makes a second view of a store's tables.
+func reload(t require.TestingT, s *Store) *Store {
+	shadow := &Store{db: s.db, hot: newHot(), logger: slog.New(slog.DiscardHandler)}
+	require.NoError(t, shadow.load())
+	return shadow
+}
+
+// dump is all that a store holds, in a fixed form.
+func dump(s *Store) string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var b strings.Builder
+	_ = s.scan(nil, func(key, value []byte) error {
+		if name := string(key); name != string(metaApplied) && name != string(metaDigest) && name != string(metaClock) {
+			fmt.Fprintf(&b, "%q=%x\n", key, value)
+		}
+		return nil
+	})
+	return b.String() + dumpHot(s)
+}
+
+func dumpHot(s *Store) string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("uid %d", s.nextUID)
+	for _, id := range slices.Sorted(maps.Keys(s.accounts)) {
+		line("account %s %x", id, encode(s.accounts[id]))
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.tokens)) {
+		line("token %s %x", id, encode(s.tokens[id]))
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.members)) {
+		line("member %s %x", id, encode(s.members[id]))
+	}
+	s.pools.Ascend(func(p *pool) bool {
+		line("pool %q %x jobs %v", p.key, encode(p.rec), slices.Sorted(maps.Keys(p.jobs)))
+		p.nodes.Ascend(func(n *node) bool {
+			line(" node %q %x totals %x used %d", n.key, encode(n.rec), encode(n.totals), n.used)
+			for _, key := range sortedTasks(n.held) {
+				h := n.held[key]
+				line("  held %v %x live %v", key, encode(&h.NodeTask), h.live())
+				if h.exec != nil {
+					line("   exec %x", encode(h.exec))
+				}
+			}
+			return true
+		})
+		return true
+	})
+	s.jobs.Ascend(func(j *job) bool {
+		dumpJob(line, j)
+		return true
+	})
+	return b.String()
+}
+
+func dumpJob(line func(string, ...any), j *job) {
+	line("job %q %x counts %x last %q", j.key, encode(j.rec), encode(j.counts), j.lastID)
+	j.queue.runs.Ascend(func(r Run) bool {
+		line(" run %v", r)
+		return true
+	})
+	for _, key := range sortedTasks(j.held) {
+		line(" held %v by %v", key, slices.Sorted(slices.Values(j.held[key])))
+	}
+	for _, id := range slices.Sorted(maps.Keys(j.deps.byID)) {
+		line(" waits for %q: %v", id, j.deps.byID[id])
+	}
+	for _, n := range slices.Sorted(maps.Keys(j.deps.ranges)) {
+		line(" %d waits for %x", n, encode(&apiv1.TaskDependencies{TaskIdRanges: j.deps.ranges[n]}))
+	}
+	line(" done %v hopeless %v index %d", j.deps.done.runs, j.deps.hopeless, len(j.deps.index))
+}
