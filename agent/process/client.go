@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
@@ -33,11 +34,18 @@ type Client struct {
 	err    error // why it has ended
 }
 
-// Dial connects to the supervisor that listens on socketPath.
+// errUngreeted: something took the connection and ended it before it was served, which a supervisor that is ending does: its
+// socket stays open until the last of its threads is gone.
+var errUngreeted = errors.New("the supervisor is ending")
+
+// Dial connects to the supervisor that serves socketPath.
 func Dial(ctx context.Context, socketPath string) (*Client, error) {
 	nc, err := dialSocket(ctx, socketPath)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the supervisor: %w", err)
+	}
+	if err := awaitGreeting(ctx, nc); err != nil {
+		return nil, errors.Join(fmt.Errorf("connect to the supervisor: %w", err), nc.Close())
 	}
 	c := &Client{
 		nc: nc, events: make(chan []*agentv1.SupervisorEvent, 16), done: make(chan struct{}),
@@ -47,6 +55,19 @@ func Dial(ctx context.Context, socketPath string) (*Client, error) {
 	c.wait.Go(c.read)
 	c.wait.Go(c.write)
 	return c, nil
+}
+
+// awaitGreeting reads the empty frame with which a supervisor begins every connection.
+func awaitGreeting(ctx context.Context, nc net.Conn) error {
+	giveUp := context.AfterFunc(ctx, func() { _ = nc.SetReadDeadline(time.Unix(1, 0)) })
+	_, err := readFrame(nc, nil, &agentv1.SupervisorEvents{})
+	if !giveUp() {
+		return ctx.Err()
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
+		return errUngreeted
+	}
+	return err
 }
 
 // Events carries what happens to attempts from the moment of Dial on, in order: ProcessStarted, ProcessStartFailed and

@@ -25,6 +25,9 @@ type conn struct {
 	out *sendQueue
 }
 
+// greeting is a frame without events: the first on every connection, so that a client knows that it is served.
+var greeting = []byte{0, 0, 0, 0}
+
 // sendQueue is what waits to be written to a connection.
 type sendQueue struct {
 	mu      sync.Mutex
@@ -103,6 +106,7 @@ func (s *supervisor) accept(listener net.Listener) {
 			continue
 		}
 		c := &conn{Conn: nc, out: newSendQueue(maxBacklog)}
+		c.out.push(greeting)
 		s.mu.Lock()
 		if s.phase == ended {
 			s.mu.Unlock()

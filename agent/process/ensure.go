@@ -31,6 +31,8 @@ const (
 	logName      = "supervisor.log"
 	startTimeout = 15 * time.Second
 	connectPause = 2 * time.Millisecond
+	// maxLaunches: one that found another alive, which then ended, is no failure.
+	maxLaunches = 2
 )
 
 // EnsureSupervisor connects to the supervisor that lives, or starts one: in a session of its own, so that what ends the
@@ -39,36 +41,47 @@ func EnsureSupervisor(ctx context.Context, cfg SupervisorConfig) (*Client, error
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
-	c, err := Dial(ctx, cfg.SocketPath)
-	if err == nil || !absent(err) {
-		return c, err
-	}
 	ctx, cancel := context.WithTimeout(ctx, cfg.StartTimeout)
 	defer cancel()
-	// One that we started and that has ended must not stay a zombie.
-	reapChild(readPID(filepath.Join(cfg.StateDir, pidName)))
-	ended, err := cfg.launch()
-	if err != nil {
-		return nil, err
-	}
-	for {
+	var ended func() error // of the one that was launched last; nil: none runs
+	var failure error
+	for launches := 0; ; {
 		c, err := Dial(ctx, cfg.SocketPath)
 		if err == nil || !absent(err) {
 			return c, err
 		}
+		// While the state directory is held there is one that starts, or one that ends.
+		if ended == nil && cfg.unheld() {
+			if launches == maxLaunches {
+				return nil, fmt.Errorf("start the supervisor: %w", errors.Join(failure, cfg.lastWords()))
+			}
+			launches++
+			// One that we started and that has ended must not stay a zombie.
+			reapChild(readPID(filepath.Join(cfg.StateDir, pidName)))
+			if ended, err = cfg.launch(); err != nil {
+				return nil, err
+			}
+		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for the new supervisor: %w", errors.Join(ctx.Err(), err, cfg.lastWords()))
+			return nil, fmt.Errorf("wait for the new supervisor: %w", errors.Join(ctx.Err(), err, failure, cfg.lastWords()))
 		case <-time.After(connectPause):
 		}
-		if err := ended(); err != nil {
-			// It found another one alive, which is as good, or failed.
-			if c, dialErr := Dial(ctx, cfg.SocketPath); dialErr == nil {
-				return c, nil
+		if ended != nil {
+			if failure = ended(); failure != nil {
+				ended = nil
 			}
-			return nil, fmt.Errorf("start the supervisor: %w", errors.Join(err, cfg.lastWords()))
 		}
 	}
+}
+
+// unheld says whether no supervisor lives, as far as can be told: what stands in the way of the lock stands in its way too.
+func (cfg *SupervisorConfig) unheld() bool {
+	lock, err := lockFile(filepath.Join(cfg.StateDir, lockName))
+	if err == nil {
+		err = lock.Close()
+	}
+	return !errors.Is(err, ErrAlreadyServed)
 }
 
 // ShutdownSupervisor makes the supervisor that lives stop every attempt and end, and returns when it has; nil if none lives.
@@ -76,13 +89,29 @@ func ShutdownSupervisor(ctx context.Context, cfg SupervisorConfig) error {
 	if err := cfg.fill(); err != nil {
 		return err
 	}
-	pid := readPID(filepath.Join(cfg.StateDir, pidName))
-	c, err := Dial(ctx, cfg.SocketPath)
-	if err != nil {
-		if absent(err) {
-			reapChild(pid)
+	if _, err := os.Stat(cfg.StateDir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for {
+		if err := askToEnd(ctx, cfg.SocketPath); err != nil && !absent(err) {
+			return err
+		}
+		pid := readPID(filepath.Join(cfg.StateDir, pidName))
+		if cfg.unheld() && reapChild(pid) {
 			return nil
 		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the supervisor's end: %w", ctx.Err())
+		case <-time.After(connectPause):
+		}
+	}
+}
+
+// askToEnd has the supervisor that serves socketPath shut down, and returns when it has ended the connection.
+func askToEnd(ctx context.Context, socketPath string) error {
+	c, err := Dial(ctx, socketPath)
+	if err != nil {
 		return err
 	}
 	drained := make(chan struct{})
@@ -94,25 +123,7 @@ func ShutdownSupervisor(ctx context.Context, cfg SupervisorConfig) error {
 	err = c.Shutdown(ctx)
 	err = errors.Join(err, c.Close())
 	<-drained
-	if err != nil {
-		return err
-	}
-	for {
-		lock, err := lockFile(filepath.Join(cfg.StateDir, lockName))
-		if err == nil {
-			err = lock.Close()
-			if reapChild(pid) || err != nil {
-				return err
-			}
-		} else if !errors.Is(err, ErrAlreadyServed) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the supervisor's end: %w", ctx.Err())
-		case <-time.After(connectPause):
-		}
-	}
+	return err
 }
 
 func (cfg *SupervisorConfig) fill() error {
@@ -153,9 +164,9 @@ func (cfg *SupervisorConfig) launch() (ended func() error, err error) {
 	return func() error { return childEnded(pid) }, cmd.Process.Release()
 }
 
-// absent says that no supervisor listens.
+// absent says that no supervisor serves.
 func absent(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, errUngreeted)
 }
 
 // lastWords is the end of the supervisor's log as an error; nil if there is none.

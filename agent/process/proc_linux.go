@@ -15,14 +15,16 @@ import (
 type procStat struct {
 	pid, ppid, session int
 	state              byte
+	threads            int   // those that have not ended, and the first in any case
 	start              int64 // ticks since boot
 }
 
 // tick is the unit of times in /proc in nanoseconds; USER_HZ is 100 on every architecture that Go knows.
 const tick = 1e9 / 100
 
-// dead says that the process has ended and only waits to be reaped.
-func (p procStat) dead() bool { return p.state == 'Z' || p.state == 'X' }
+// dead says that the process has ended and only waits to be reaped. The state is that of its first thread, which others can
+// outlive, of their own will or for a moment when the process is killed.
+func (p procStat) dead() bool { return p.state == 'X' || (p.state == 'Z' && p.threads <= 1) }
 
 // createdBetween says whether the process was created between two readings of the boot clock.
 func (p procStat) createdBetween(from, to int64) bool {
@@ -37,13 +39,13 @@ func parseStat(line []byte) (procStat, error) {
 	if open < 1 || closing < open {
 		return procStat{}, errStat
 	}
-	const startField = 19 // of those after the name
+	const threadsField, startField = 17, 19 // of those after the name
 	fields := bytes.Fields(line[closing+1:])
 	if len(fields) <= startField {
 		return procStat{}, errStat
 	}
-	var numbers [4]int64
-	for i, text := range [][]byte{bytes.TrimSpace(line[:open]), fields[1], fields[3], fields[startField]} {
+	var numbers [5]int64
+	for i, text := range [][]byte{bytes.TrimSpace(line[:open]), fields[1], fields[3], fields[threadsField], fields[startField]} {
 		n, err := strconv.ParseInt(string(text), 10, 64)
 		if err != nil {
 			return procStat{}, errStat
@@ -51,7 +53,8 @@ func parseStat(line []byte) (procStat, error) {
 		numbers[i] = n
 	}
 	return procStat{
-		pid: int(numbers[0]), ppid: int(numbers[1]), session: int(numbers[2]), start: numbers[3], state: fields[0][0],
+		pid: int(numbers[0]), ppid: int(numbers[1]), session: int(numbers[2]), state: fields[0][0],
+		threads: int(numbers[3]), start: numbers[4],
 	}, nil
 }
 
