@@ -164,6 +164,8 @@ var badValues = []entry{
 	{CodeAutoScalingFormulaSyntaxError, KindInvalid, "The specified autoscale formula has a syntax error."},
 	{CodeAutoScaleFormulaTooLong, KindInvalid, "The specified autoscale formula is too long."},
 	{CodeAutoScalingFormulaTooLong, KindInvalid, "The specified autoscale formula is too long."},
+	{CodeInsufficientSampleData, KindInvalid, "Autoscale evaluation failed due to insufficient sample data"},
+	{CodeAutoScalingFormulaEvaluationError, KindInvalid, "Autoscale evaluation failed due to an error in the formula"},
 	{CodeInvalidConstraintValue, KindInvalid, "The value provided for one of the constraints is invalid."},
 	{CodeUnsupportedConstraint, KindInvalid, "One of the constraints is not supported."},
 	{CodeOutOfRangePriority, KindInvalid, "The priority is out of range."},

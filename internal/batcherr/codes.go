@@ -188,5 +188,11 @@ const (
 	CodeInvalidAutoPoolSettings                       = "InvalidAutoPoolSettings"
 )
 
+// Codes in the last run of a pool's autoscale formula.
+const (
+	CodeInsufficientSampleData            = "InsufficientSampleData"
+	CodeAutoScalingFormulaEvaluationError = "AutoScalingFormulaEvaluationError"
+)
+
 // CodeUnknown stands in failure information, resize errors and scheduling errors where nothing better is known.
 const CodeUnknown = "Unknown"
