@@ -16,8 +16,10 @@ type effects struct {
 	handful
 	reported []Ref
 	reports  []*agentv1.AttemptReport
-	clean    []string
-	workers  []func()
+	clean    []string // directories of tasks
+	// cleanJobs are directories of jobs, with all that is in them.
+	cleanJobs []string
+	workers   []func()
 }
 
 // handful is what the supervisor is to do.
@@ -77,6 +79,11 @@ func (r *Runner) flush() {
 			r.cfg.Logger.Warn("a task's directory cannot be moved away", "directory", directory, "error", err)
 		}
 		r.dirs.prune(directory)
+	}
+	for _, directory := range fx.cleanJobs {
+		if err := r.dirs.trashJob(directory); err != nil {
+			r.cfg.Logger.Warn("a job's directory cannot be moved away", "directory", directory, "error", err)
+		}
 	}
 	if !fx.empty() {
 		r.hands.put(fx.handful)

@@ -2,6 +2,7 @@ package task
 
 import (
 	"context"
+	"path"
 	"time"
 
 	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
@@ -125,7 +126,7 @@ func (r *Runner) add(ref Ref, assignment *agentv1.Assignment) {
 		priority: assignment.GetPriority(), slots: max(assignment.GetSlots(), 1), state: State{Facts: factsOf(job, spec)},
 	}
 	r.book.live[ref] = a
-	kept, again := r.book.retained.byDirectory[directory]
+	kept, again := r.book.retained.get(directory)
 	switch {
 	case err != nil:
 		// Begun for the record only: no directory has this name.
@@ -207,6 +208,10 @@ func (r *Runner) remove(m *agentv1.Removal) {
 		}
 		r.observe(a, Retracted{})
 	case agentv1.RemovalKind_REMOVAL_KIND_CLEAN:
+		if m.GetTaskId() == "" {
+			r.cleanJob(ref.Job, m.GetJobId())
+			return
+		}
 		if a == nil {
 			r.cleanUnknown(ref, m)
 			return
@@ -231,7 +236,7 @@ func (r *Runner) cleanUnknown(ref Ref, m *agentv1.Removal) {
 	if r.book.owners[directory] != nil {
 		return
 	}
-	if kept, ok := r.book.retained.byDirectory[directory]; ok {
+	if kept, ok := r.book.retained.get(directory); ok {
 		later := kept.ref.Job != ref.Job || kept.ref.Attempt > ref.Attempt
 		if later {
 			return
@@ -239,6 +244,38 @@ func (r *Runner) cleanUnknown(ref Ref, m *agentv1.Removal) {
 		r.release(directory)
 	}
 	r.fx.clean = append(r.fx.clean, directory)
+}
+
+// cleanJob deletes everything of a job that is no more. A later job of the same id keeps what is its own.
+func (r *Runner) cleanJob(job uint64, jobID string) {
+	directory, err := jobDirectory(jobID)
+	if err != nil {
+		r.cfg.Logger.Warn("coordinator asks to delete what is no job's directory", "error", err)
+		return
+	}
+	shared := false
+	for ref, a := range r.book.live {
+		if ref.Job == job {
+			r.observe(a, CleanAsked{At: r.nanos()})
+		}
+		shared = shared || path.Dir(a.directory) == directory
+	}
+	var old []string
+	for task, kept := range r.book.retained.jobs[directory] {
+		if kept.ref.Job > job {
+			shared = true
+			continue
+		}
+		old = append(old, task)
+	}
+	for _, task := range old {
+		r.release(task)
+	}
+	if shared { // those that live clean their directories up themselves
+		r.fx.clean = append(r.fx.clean, old...)
+		return
+	}
+	r.fx.cleanJobs = append(r.fx.cleanJobs, directory)
 }
 
 // committed hears from the outbox which final reports are acknowledged.

@@ -135,6 +135,14 @@ func (d *directories) trash(directory string) error {
 	return err
 }
 
+// trashJob takes the directory of a job out of the way, with all that is in it.
+func (d *directories) trashJob(directory string) error {
+	d.forgetJob(directory)
+	err := d.trash(directory)
+	_ = d.root.Remove(path.Dir(directory)) // unless other jobs of a schedule are in it
+	return err
+}
+
 // prune deletes the directories of a job, if no task is left in them.
 func (d *directories) prune(directory string) {
 	job := path.Dir(directory)

@@ -77,8 +77,10 @@ func (r *Runner) liveRecords(add func(*agentv1.JournalRecord)) {
 			add(attemptRecord(a))
 		}
 	}
-	for directory, kept := range r.book.retained.byDirectory {
-		add(retainedRecord(kept.ref, directory, kept.until))
+	for _, directories := range r.book.retained.jobs {
+		for directory, kept := range directories {
+			add(retainedRecord(kept.ref, directory, kept.until))
+		}
 	}
 }
 

@@ -246,7 +246,7 @@ func (r *Runner) admit() {
 }
 
 func (r *Runner) begin(a *attempt) {
-	if _, kept := r.book.retained.byDirectory[a.directory]; kept {
+	if _, kept := r.book.retained.get(a.directory); kept {
 		r.release(a.directory)
 	}
 	r.book.owners[a.directory] = a
@@ -255,8 +255,8 @@ func (r *Runner) begin(a *attempt) {
 
 // release makes a directory nobody's: it is deleted or given to another attempt.
 func (r *Runner) release(directory string) {
-	kept := r.book.retained.byDirectory[directory]
-	delete(r.book.retained.byDirectory, directory)
+	kept, _ := r.book.retained.get(directory)
+	r.book.retained.remove(directory)
 	r.journal.add(retainedRecord(kept.ref, directory, -1))
 }
 

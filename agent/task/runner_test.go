@@ -321,3 +321,56 @@ func TestManyShortCommands(t *testing.T) {
 		require.Equal(t, 1, n.supervisor.started(at(i)))
 	}
 }
+
+func TestADeletedJobLeavesNoDirectory(t *testing.T) {
+	n := newNode(t)
+	n.register(4)
+	n.assign(set(true, command("x"), 1, 2, 3))
+	for _, task := range []uint64{1, 2} {
+		n.eventually(func() bool { return n.supervisor.runs(at(task)) })
+		n.supervisor.finish(at(task), Exited{})
+		n.phase(at(task), phaseEnded)
+	}
+	n.eventually(func() bool { return n.supervisor.runs(at(3)) })
+	n.commit()
+	n.eventually(func() bool {
+		held, err := n.runner.Held(t.Context())
+		return err == nil && len(held) == 1
+	})
+	cleanJob := &agentv1.Assignments{Remove: []*agentv1.Removal{{Ref: &agentv1.AttemptRef{Job: 1}, Kind: removeClean, JobId: "j"}}}
+
+	// One of its tasks is still here: the others' directories go at once, its own when it is over.
+	n.assign(cleanJob)
+	n.eventually(func() bool { return !exists(n.dir("t1")) && !exists(n.dir("t2")) })
+	n.phase(at(3), phaseReleased)
+	n.commit()
+	n.eventually(func() bool { return !exists(filepath.Join(n.cfg.Place.Root, "workitems", "j")) })
+
+	// What no record is left of goes too; a later job of the same id keeps its own.
+	require.NoError(t, os.MkdirAll(n.dir("forgotten"), 0o700))
+	n.assign(cleanJob)
+	n.eventually(func() bool { return !exists(n.dir("forgotten")) })
+	later := set(false, command("x"))
+	later.Jobs[0].Job, later.Specs[0].Job = 2, 2
+	ref := Ref{Job: 2, Task: 1, Attempt: 1}
+	later.Add = []*agentv1.Assignment{{Ref: ref.Message(), Spec: 1, TaskId: "t1", Slots: 1}}
+	n.assign(later)
+	n.eventually(func() bool { return n.supervisor.runs(ref) })
+	n.assign(cleanJob)
+	n.supervisor.finish(ref, Exited{})
+	n.phase(ref, phaseEnded)
+	n.commit()
+	n.eventually(n.idle)
+	n.assign(cleanJob)
+	require.True(t, n.idle())
+	require.DirExists(t, n.dir("t1"))
+	require.NoError(t, n.runner.do(t.Context(), func() {
+		_, ok := n.runner.book.retained.get("workitems/j/job-1/t1")
+		require.True(t, ok)
+	}))
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}

@@ -150,7 +150,7 @@ const (
 	RemovalKind_REMOVAL_KIND_STOP RemovalKind = 1
 	// Give it back if it has not started; otherwise ignore.
 	RemovalKind_REMOVAL_KIND_RETRACT RemovalKind = 2
-	// Delete the task's directory (retention ended, or the task was deleted).
+	// Delete the task's directory (retention ended, or the task was deleted); without task_id the job's, with all that is in it.
 	RemovalKind_REMOVAL_KIND_CLEAN RemovalKind = 3
 )
 
