@@ -95,10 +95,12 @@ func (o *runOptions) run(ctx context.Context, f *factory, s *session, command []
 	return o.attend(limited, f, s, job)
 }
 
-// choosePool takes the only pool where none is named.
+// choosePool takes the only pool where none is named. One that does not exist is refused, although a job may wait for it: nobody who waits for a
+// command's output means that.
 func (o *runOptions) choosePool(ctx context.Context, s *session) (string, error) {
 	if o.pool != "" {
-		return o.pool, nil
+		_, err := s.pools.GetPool(ctx, &apiv1.GetPoolRequest{PoolId: o.pool})
+		return o.pool, err
 	}
 	pools, _, err := collect(ctx, listFlags{limit: 50}, s.listPools)
 	switch {
