@@ -67,6 +67,10 @@ fuzz: ## Fuzz every parser for FUZZTIME each (default 20s)
 demo: build ## Run the main job on a farm of this machine
 	@scripts/demo
 
+.PHONY: bench
+bench: build ## Measure the budgets of the design; BENCH selects: "-only real -scale 0.1"
+	go run ./scripts/bench $(BENCH)
+
 .PHONY: lint
 lint: $(GENERATORS) $(BIN)/.golangci-lint-$(GOLANGCI_VERSION) ## Lint Go and proto
 	buf lint
