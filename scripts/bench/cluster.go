@@ -85,7 +85,7 @@ func queued(ctx context.Context, c *clustertest.Cluster, job string, n int) erro
 	if err := createJob(ctx, jobs, job, simulatedPool); err != nil {
 		return err
 	}
-	_, err := jobs.DisableJob(ctx, &apiv1.DisableJobRequest{JobId: job, Option: apiv1.DisableJobOption_DISABLE_JOB_OPTION_WAIT})
+	_, err := jobs.DisableJob(ctx, &apiv1.DisableJobRequest{JobId: job, Options: &apiv1.JobDisableOptions{DisableTasks: apiv1.DisableJobOption_DISABLE_JOB_OPTION_WAIT}})
 	if err != nil {
 		return err
 	}
