@@ -31,6 +31,7 @@ GENERATORS := $(BIN)/.buf-$(BUF_VERSION) $(BIN)/.protoc-gen-go-$(PROTOC_GEN_GO_V
 .PHONY: generate
 generate: $(GENERATORS) ## Regenerate what is generated
 	buf generate
+	go test ./cmd/batchyard -run '^Test(Docs|Properties)$$' -count 1 -update
 
 .PHONY: check-generate
 check-generate: generate ## Fail if generated files are stale
@@ -70,6 +71,10 @@ demo: build ## Run the main job on a farm of this machine
 .PHONY: bench
 bench: build ## Measure the budgets of the design; BENCH selects: "-only real -scale 0.1"
 	go run ./scripts/bench $(BENCH)
+
+.PHONY: demo-images
+demo-images: build ## Run the image job, with ImageMagick, on a farm of this machine
+	@scripts/demo-images
 
 .PHONY: lint
 lint: $(GENERATORS) $(BIN)/.golangci-lint-$(GOLANGCI_VERSION) ## Lint Go and proto

@@ -13,11 +13,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var update = flag.Bool("update", false, "write docs/cli.md anew")
+var update = flag.Bool("update", false, "write docs/cli.md and docs/properties.md anew")
 
 const docsHead = `# The command line
 
-<!-- Written by: go test ./cmd/batchyard -run TestDocs -update -->
+<!-- Written by: make generate -->
 
 This page lists every command of ` + "`batchyard`" + `. The same is printed by ` + "`batchyard COMMAND --help`" + `.
 Shells complete commands, flags and ids after ` + "`source <(batchyard completion bash)`" + ` (or zsh, fish, powershell).
@@ -43,7 +43,7 @@ func TestDocs(t *testing.T) {
 	}
 	got, err := os.ReadFile(path)
 	require.NoError(t, err)
-	require.Equal(t, b.String(), string(got), "run: go test ./cmd/batchyard -run TestDocs -update")
+	require.Equal(t, b.String(), string(got), "run: make generate")
 }
 
 func documentAll(b *strings.Builder, cmd *cobra.Command) {
