@@ -37,6 +37,9 @@ type Config struct {
 	Store *apiv1.StoreAccess
 	// NewProvider makes the provider of machines; nil where machines join by themselves.
 	NewProvider func(grpcAddress string) pools.Provider
+	// AutoScaleEvery stands for the evaluation interval of all pools' formulas, AutoScaleSample for the time between samples; 0: what pools
+	// ask for and what Azure Batch has. Tests shorten them.
+	AutoScaleEvery, AutoScaleSample time.Duration
 	// OnReady is called once, when this member serves and the cluster has a leader.
 	OnReady func(*Coordinator)
 	Raft    replica.Timeouts

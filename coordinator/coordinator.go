@@ -42,6 +42,7 @@ type Coordinator struct {
 	leader   *leaderConn
 	local    grpc.ClientConnInterface
 	provider pools.Provider
+	scaler   *pools.AutoScaler
 
 	grpcListener, httpsListener, raftListener, httpListener net.Listener
 	grpcServer                                              *grpc.Server

@@ -21,6 +21,7 @@ import (
 	"github.com/batchyard/batchyard/coordinator/azure"
 	"github.com/batchyard/batchyard/coordinator/dispatch"
 	"github.com/batchyard/batchyard/coordinator/identity"
+	"github.com/batchyard/batchyard/coordinator/pools"
 	"github.com/batchyard/batchyard/internal/batcherr"
 	"github.com/batchyard/batchyard/internal/trust"
 	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
@@ -41,10 +42,14 @@ func (c *Coordinator) wire(context.Context) error {
 		AccountURL: func(string) string { return c.RESTEndpoint() },
 		Addresses:  c.addresses, Leader: c.Leader, Now: c.cfg.Now, Logger: c.logger,
 	})
+	c.scaler = &pools.AutoScaler{
+		State: c.state, Proposer: c, Loads: c.dispatch, Every: c.cfg.AutoScaleEvery, SampleEvery: c.cfg.AutoScaleSample,
+		Now: c.cfg.Now, Logger: c.logger,
+	}
 	var err error
 	c.api, err = api.New(api.Config{
 		State: c.state, Proposer: c, Reader: c, Files: nodeFiles{c.dispatch}, Cluster: membership{c},
-		Tokens: c.tokens, Sealer: c.sealer, Joins: c.authority, Keyring: c.keyring, Stores: c,
+		Tokens: c.tokens, Sealer: c.sealer, Joins: c.authority, Keyring: c.keyring, Stores: c, Scaler: c.scaler,
 		Endpoint: c.RESTEndpoint, Now: c.cfg.Now, Rand: rand.Reader, Logger: c.logger,
 	})
 	if err != nil {

@@ -53,6 +53,22 @@ func TestPoolCommands(t *testing.T) {
 	}, last[*apiv1.ResizePoolRequest](l.farm).GetOptions())
 	require.Contains(t, l.fails(batcherr.ExitInvalid, "pool", "resize", "demo"), "--nodes")
 
+	l.ok("pool", "autoscale", "enable", "demo", "--formula", "$a=1;$b=2", "--interval", "5m")
+	equalProto(t, &apiv1.PoolEnableAutoScaleOptions{AutoScaleFormula: "$a=1;$b=2", AutoScaleEvaluationInterval: durationpb.New(5 * time.Minute)},
+		last[*apiv1.EnableAutoScaleRequest](l.farm).GetOptions())
+	require.Equal(t, "$a=1\n$b=2\n", l.ok("pool", "autoscale", "evaluate", "demo"), "the pool's own formula")
+	require.Equal(t, "$c=3\n", l.ok("pool", "autoscale", "evaluate", "demo", "--formula-file", l.file("formula", "$c=3")))
+	require.Contains(t, l.fails(batcherr.ExitInvalid, "pool", "autoscale", "evaluate", "demo", "--formula", "fail"), "no good (Bad): Line 1")
+	require.Contains(t, l.fails(batcherr.ExitInvalid, "pool", "autoscale", "enable", "demo"), "--formula")
+	require.Contains(t, l.fails(batcherr.ExitInvalid, "pool", "autoscale", "enable", "demo", "--formula", "x", "--formula-file", "-"), "not both")
+	l.ok("pool", "autoscale", "disable", "demo")
+	require.Equal(t, "demo", last[*apiv1.DisableAutoScaleRequest](l.farm).GetPoolId())
+	l.ok("pool", "create", "scaled", "--formula", "x=1", "--autoscale-interval", "1h")
+	equalProto(t, &apiv1.Pool{
+		Id: "scaled", EnableAutoScale: proto.Bool(true), AutoScaleFormula: "x=1", AutoScaleEvaluationInterval: durationpb.New(time.Hour),
+	}, last[*apiv1.CreatePoolRequest](l.farm).GetPool())
+	l.ok("pool", "delete", "scaled")
+
 	require.Contains(t, l.ok("node", "list"), "demo  demo-node-0  idle")
 	require.Equal(t, "demo-node-0\ndemo-node-1\n", l.ok("node", "list", "demo", "-q"))
 	require.Contains(t, l.ok("node", "show", "demo", "demo-node-1"), "ID             demo-node-1\n")

@@ -15,13 +15,14 @@ import (
 )
 
 type devOptions struct {
-	f       *factory
-	dataDir string
-	context string
-	nodes   int
-	slots   int
-	lease   time.Duration
-	verbose bool
+	f         *factory
+	dataDir   string
+	context   string
+	nodes     int
+	slots     int
+	lease     time.Duration
+	autoScale time.Duration
+	verbose   bool
 }
 
 func newDevCommand(f *factory) *cobra.Command {
@@ -45,6 +46,8 @@ written to the context file, so that the other commands find the farm by themsel
 	flags.IntVar(&o.nodes, "nodes", 1, "nodes of the pool \"default\" that a new farm begins with; 0: no pool")
 	flags.IntVar(&o.slots, "slots", 0, "task slots of each of these nodes (default one a processor)")
 	flags.DurationVar(&o.lease, "lease", 0, "how long a node counts as alive without a word (default 45s)")
+	flags.DurationVar(&o.autoScale, "autoscale-every", 0, "evaluate all formulas this often, and sample four times as often; for tests")
+	_ = flags.MarkHidden("autoscale-every") // fails for unknown flags only
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "log everything")
 	return cmd
 }
@@ -60,7 +63,7 @@ func (o *devOptions) run(ctx context.Context) error {
 	}
 	started := time.Now()
 	return devfarm.Run(ctx, devfarm.Config{
-		DataDir: dir, Program: program, Version: o.f.version, Nodes: o.nodes, Slots: o.slots, Lease: o.lease,
+		DataDir: dir, Program: program, Version: o.f.version, Nodes: o.nodes, Slots: o.slots, Lease: o.lease, AutoScaleEvery: o.autoScale,
 		Logger: newLogger(o.f, o.verbose),
 		Ready: func(_ context.Context, a devfarm.Access) error {
 			return o.ready(dir, a, time.Since(started))

@@ -140,6 +140,36 @@ func (f *farm) ResizePool(_ context.Context, req *apiv1.ResizePoolRequest) (*api
 	return &apiv1.Written{}, nil
 }
 
+func (f *farm) EnableAutoScale(_ context.Context, req *apiv1.EnableAutoScaleRequest) (*apiv1.Written, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note(req)
+	if p := f.pools[req.GetPoolId()]; p != nil {
+		p.EnableAutoScale, p.AutoScaleFormula = proto.Bool(true), req.GetOptions().GetAutoScaleFormula()
+	}
+	return &apiv1.Written{}, nil
+}
+
+func (f *farm) DisableAutoScale(_ context.Context, req *apiv1.DisableAutoScaleRequest) (*apiv1.Written, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note(req)
+	return &apiv1.Written{}, nil
+}
+
+// EvaluateAutoScale answers the formula as its results; one that has the word fail fails.
+func (f *farm) EvaluateAutoScale(_ context.Context, req *apiv1.EvaluateAutoScaleRequest) (*apiv1.AutoScaleRun, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note(req)
+	formula := req.GetOptions().GetAutoScaleFormula()
+	run := &apiv1.AutoScaleRun{Results: formula}
+	if strings.Contains(formula, "fail") {
+		run.Error = &apiv1.AutoScaleRunError{Code: "Bad", Message: "no good", Values: []*apiv1.NameValuePair{{Name: "Message", Value: "Line 1"}}}
+	}
+	return run, nil
+}
+
 func (f *farm) DeletePool(_ context.Context, req *apiv1.DeletePoolRequest) (*apiv1.Written, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

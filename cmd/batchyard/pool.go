@@ -17,7 +17,8 @@ func newPoolCommand(f *factory) *cobra.Command {
 		Short:   "Pools of compute nodes",
 		Example: "  batchyard pool create demo --nodes 2 --slots 4\n  batchyard pool list",
 	}
-	cmd.AddCommand(newPoolCreateCommand(f), newPoolListCommand(f), newPoolShowCommand(f), newPoolResizeCommand(f), newPoolDeleteCommand(f))
+	cmd.AddCommand(newPoolCreateCommand(f), newPoolListCommand(f), newPoolShowCommand(f), newPoolResizeCommand(f), newPoolAutoScaleCommand(f),
+		newPoolDeleteCommand(f))
 	return cmd
 }
 
@@ -91,6 +92,7 @@ func (f *factory) describePool(w io.Writer, p *apiv1.Pool) error {
 		"Slots per node", number(max(1, p.GetTaskSlotsPerNode())),
 		"Fill", word(p.GetTaskSchedulingPolicy().GetNodeFillType()),
 		"VM size", p.GetVmSize(), "Autoscale formula", scale,
+		"Autoscale results", p.GetAutoScaleRun().GetResults(), "Autoscale error", runError(p.GetAutoScaleRun()),
 		"Start task", render.Elide(p.GetStartTask().GetCommandLine(), 200),
 	}
 	for _, ref := range p.GetApplicationPackageReferences() {

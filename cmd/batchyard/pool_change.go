@@ -26,6 +26,8 @@ type poolCreateOptions struct {
 	apps          []string
 	metadata      []string
 	resizeTimeout durationFlag
+	formula       formulaFlags
+	interval      durationFlag
 	interNode     bool
 	wait          bool
 	timeout       durationFlag
@@ -59,6 +61,8 @@ func newPoolCreateCommand(f *factory) *cobra.Command {
 	flags.StringArrayVar(&opts.apps, "app", nil, "application package for every node: APP or APP:VERSION; repeatable")
 	flags.StringArrayVar(&opts.metadata, "metadata", nil, "NAME=VALUE; repeatable")
 	flags.Var(&opts.resizeTimeout, "resize-timeout", "how long to look for nodes (default 15m)")
+	opts.formula.register(flags)
+	flags.Var(&opts.interval, "autoscale-interval", "time between evaluations of the formula (default 15m)")
 	flags.BoolVar(&opts.interNode, "inter-node", false, "let nodes talk to each other, for multi-instance tasks")
 	flags.BoolVar(&opts.wait, "wait", false, "wait until the nodes are ready")
 	flags.Var(&opts.timeout, "timeout", "give up waiting after this time")
@@ -110,6 +114,9 @@ func (o *poolCreateOptions) pool(f *factory, args []string) (*apiv1.Pool, error)
 	if d := o.resizeTimeout.proto(); d != nil {
 		pool.ResizeTimeout = d
 	}
+	if err := o.autoScale(f, pool); err != nil {
+		return nil, err
+	}
 	switch o.fill {
 	case "":
 	case "spread":
@@ -123,6 +130,21 @@ func (o *poolCreateOptions) pool(f *factory, args []string) (*apiv1.Pool, error)
 	items, err := metadata(o.metadata)
 	pool.Metadata = append(pool.Metadata, items...)
 	return pool, err
+}
+
+// autoScale has the pool follow a formula where the flags give one.
+func (o *poolCreateOptions) autoScale(f *factory, pool *apiv1.Pool) error {
+	formula, err := o.formula.read(f)
+	if err != nil {
+		return err
+	}
+	if formula != "" {
+		pool.EnableAutoScale, pool.AutoScaleFormula = proto.Bool(true), formula
+	}
+	if d := o.interval.proto(); d != nil {
+		pool.AutoScaleEvaluationInterval = d
+	}
+	return nil
 }
 
 // created tells what was made: a line for people, the whole thing for programs.

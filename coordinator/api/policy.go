@@ -45,6 +45,9 @@ func policy() map[string]rule {
 		apiv1.PoolService_ResizePool_FullMethodName:            write,
 		apiv1.PoolService_StopPoolResize_FullMethodName:        write,
 		apiv1.PoolService_RemoveNodes_FullMethodName:           write,
+		apiv1.PoolService_EnableAutoScale_FullMethodName:       write,
+		apiv1.PoolService_DisableAutoScale_FullMethodName:      write,
+		apiv1.PoolService_EvaluateAutoScale_FullMethodName:     read,
 		apiv1.PoolService_ListPoolNodeCounts_FullMethodName:    read,
 
 		apiv1.NodeService_GetNode_FullMethodName:               read,

@@ -18,8 +18,8 @@ func (c *core) checkPool(p *apiv1.Pool) error {
 	if err := c.rules.check(p, "", true); err != nil {
 		return err
 	}
-	if p.GetEnableAutoScale() {
-		return unsupported("enableAutoScale", "Pools do not scale by formula yet: resize the pool.")
+	if err := checkAutoScale(p); err != nil {
+		return err
 	}
 	if err := checkTarget("targetDedicatedNodes", p.TargetDedicatedNodes); err != nil {
 		return err
@@ -80,7 +80,7 @@ func checkSlotsPerNode(p poolCommon) error {
 }
 
 func checkTarget(at path, target *int32) error {
-	if target != nil && (*target < 0 || *target > maxNodes) {
+	if target != nil && (*target < 0 || *target > lifecycle.MaxPoolNodes) {
 		return invalidNumber(at, *target, "The number of nodes is from 0 to 100000.")
 	}
 	return nil

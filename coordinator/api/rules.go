@@ -36,6 +36,7 @@ type fieldRules struct {
 func roots() []proto.Message {
 	return []proto.Message{
 		&apiv1.Pool{}, &apiv1.PoolUpdateOptions{}, &apiv1.PoolReplaceOptions{}, &apiv1.PoolResizeOptions{}, &apiv1.NodeRemoveOptions{},
+		&apiv1.PoolEnableAutoScaleOptions{}, &apiv1.PoolEvaluateAutoScaleOptions{},
 		&apiv1.Node{}, &apiv1.NodeDisableSchedulingOptions{},
 		&apiv1.Job{}, &apiv1.JobUpdateOptions{}, &apiv1.JobDisableOptions{}, &apiv1.JobTerminateOptions{},
 		&apiv1.Task{}, &apiv1.TaskConstraints{}, &apiv1.ApplicationDetail{},

@@ -85,6 +85,14 @@ type Stores interface {
 	EnsureBucket(ctx context.Context, access *apiv1.StoreAccess) error
 }
 
+// AutoScaler evaluates autoscale formulas with what the leader knows of pools.
+type AutoScaler interface {
+	// Evaluate says what a formula would give for a pool that scales by one. That the formula fails is part of the answer.
+	Evaluate(ctx context.Context, account, pool, formula string) (*apiv1.AutoScaleRun, error)
+	// Follow evaluates a pool's own formula and has the pool follow what it gives.
+	Follow(ctx context.Context, account, pool string) error
+}
+
 // Config is what the services need from their surroundings. All fields but Endpoint, Now and Logger are required.
 type Config struct {
 	State    *state.Store
@@ -97,6 +105,7 @@ type Config struct {
 	Joins    JoinTokens
 	Keyring  Keyring
 	Stores   Stores
+	Scaler   AutoScaler
 	// Endpoint is the base URL of the REST API.
 	Endpoint func() string
 	Now      func() time.Time
@@ -108,8 +117,8 @@ func (c Config) validate() error {
 	switch {
 	case c.State == nil, c.Proposer == nil, c.Reader == nil, c.Files == nil, c.Cluster == nil:
 		return errors.New("api: State, Proposer, Reader, Files and Cluster are required")
-	case c.Tokens == nil, c.Sealer == nil, c.Joins == nil, c.Keyring == nil, c.Stores == nil, c.Rand == nil:
-		return errors.New("api: Tokens, Sealer, Joins, Keyring, Stores and Rand are required")
+	case c.Tokens == nil, c.Sealer == nil, c.Joins == nil, c.Keyring == nil, c.Stores == nil, c.Scaler == nil, c.Rand == nil:
+		return errors.New("api: Tokens, Sealer, Joins, Keyring, Stores, Scaler and Rand are required")
 	}
 	return nil
 }

@@ -18,7 +18,6 @@ const (
 	maxMetadata      = 1000     // pairs
 	maxMetadataBytes = 64 << 10 // names and values together
 	maxEnvironment   = 1000     // variables
-	maxNodes         = 100_000  // of one kind in a pool
 	maxReason        = 1024     // characters of a terminate reason
 )
 

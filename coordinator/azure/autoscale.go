@@ -3,32 +3,37 @@ package azure
 import (
 	"context"
 
-	"github.com/batchyard/batchyard/internal/batcherr"
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
-	"google.golang.org/protobuf/proto"
 )
 
 func enableAutoScale(ctx context.Context, c *call) error {
-	return refuseAutoScale(ctx, c, &apiv1.PoolEnableAutoScaleOptions{})
+	options := &apiv1.PoolEnableAutoScaleOptions{}
+	if _, err := c.read(options, c.codec.shapeOf(options), false); err != nil {
+		return err
+	}
+	w, err := c.pools.EnableAutoScale(ctx, &apiv1.EnableAutoScaleRequest{PoolId: c.param("poolId"), Options: options, Conditions: c.conditions})
+	if err != nil {
+		return err
+	}
+	return c.written(w, "")
 }
 
 func disableAutoScale(ctx context.Context, c *call) error {
-	return refuseAutoScale(ctx, c, nil)
+	w, err := c.pools.DisableAutoScale(ctx, &apiv1.DisableAutoScaleRequest{PoolId: c.param("poolId")})
+	if err != nil {
+		return err
+	}
+	return c.written(w, "")
 }
 
 func evaluateAutoScale(ctx context.Context, c *call) error {
-	return refuseAutoScale(ctx, c, &apiv1.PoolEvaluateAutoScaleOptions{})
-}
-
-// refuseAutoScale answers for pools whose nodes come by themselves: the body and the pool are checked all the same.
-func refuseAutoScale(ctx context.Context, c *call, body proto.Message) error {
-	if body != nil {
-		if _, err := c.read(body, c.codec.shapeOf(body), false); err != nil {
-			return err
-		}
-	}
-	if _, err := c.pools.GetPool(ctx, &apiv1.GetPoolRequest{PoolId: c.param("poolId"), Conditions: c.conditions}); err != nil {
+	options := &apiv1.PoolEvaluateAutoScaleOptions{}
+	if _, err := c.read(options, c.codec.shapeOf(options), false); err != nil {
 		return err
 	}
-	return batcherr.Conflict(batcherr.CodeOperationNotValidOnPool, "Automatic scaling is not available for this pool.")
+	run, err := c.pools.EvaluateAutoScale(ctx, &apiv1.EvaluateAutoScaleRequest{PoolId: c.param("poolId"), Options: options})
+	if err != nil {
+		return err
+	}
+	return c.result("Microsoft.Azure.Batch.Protocol.Entities.AutoScaleRun", run, nil)
 }

@@ -255,6 +255,26 @@ func (f fakePools) RemoveNodes(_ context.Context, r *apiv1.RemoveNodesRequest) (
 	return f.change(r.GetPoolId(), r.GetConditions(), func(*apiv1.Pool) {})
 }
 
+func (f fakePools) EnableAutoScale(_ context.Context, r *apiv1.EnableAutoScaleRequest) (*apiv1.Written, error) {
+	return f.change(r.GetPoolId(), r.GetConditions(), func(p *apiv1.Pool) {
+		on := true
+		p.EnableAutoScale, p.AutoScaleFormula = &on, r.GetOptions().GetAutoScaleFormula()
+		p.AutoScaleEvaluationInterval = r.GetOptions().GetAutoScaleEvaluationInterval()
+	})
+}
+
+func (f fakePools) DisableAutoScale(_ context.Context, r *apiv1.DisableAutoScaleRequest) (*apiv1.Written, error) {
+	return f.change(r.GetPoolId(), nil, func(p *apiv1.Pool) { p.EnableAutoScale, p.AutoScaleFormula = nil, "" })
+}
+
+func (f fakePools) EvaluateAutoScale(_ context.Context, r *apiv1.EvaluateAutoScaleRequest) (*apiv1.AutoScaleRun, error) {
+	unlock, err := f.locked()
+	defer unlock()
+	return &apiv1.AutoScaleRun{Timestamp: timestamppb.New(fakeNow), Results: r.GetOptions().GetAutoScaleFormula(), Error: &apiv1.AutoScaleRunError{
+		Code: "InsufficientSampleData", Message: "m", Values: []*apiv1.NameValuePair{{Name: "Message", Value: "v"}},
+	}}, err
+}
+
 func (f fakePools) ListPoolNodeCounts(_ context.Context, r *apiv1.ListPoolNodeCountsRequest) (*apiv1.ListPoolNodeCountsResponse, error) {
 	unlock, err := f.locked()
 	defer unlock()

@@ -64,12 +64,13 @@ type Server struct {
 	term      context.Context // nil while not leading
 	sessions  map[uint64]*session
 	lastSeen  map[uint64]time.Time
+	cpu       map[uint64]float64 // percent, of the nodes that have a session
 	transfers map[string]*transfer
 }
 
 // New makes a server that refuses sessions until Run is called.
 func New(cfg Config) *Server {
-	return &Server{cfg: cfg, sessions: map[uint64]*session{}, lastSeen: map[uint64]time.Time{}, transfers: map[string]*transfer{}}
+	return &Server{cfg: cfg, sessions: map[uint64]*session{}, lastSeen: map[uint64]time.Time{}, cpu: map[uint64]float64{}, transfers: map[string]*transfer{}}
 }
 
 // Run accepts sessions for one term and hands them what changes for their nodes, until ctx ends; all sessions end with it.
@@ -133,6 +134,27 @@ func (s *Server) LastSeen(uid uint64) (time.Time, bool) {
 	defer s.mu.Unlock()
 	at, ok := s.lastSeen[uid]
 	return at, ok
+}
+
+// CPU says how busy a node's processors are, in percent; false where no session has told.
+func (s *Server) CPU(uid uint64) (float64, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	percent, ok := s.cpu[uid]
+	return percent, ok
+}
+
+// told takes in what a node says of itself. Nodes are not trusted with more than their own share.
+func (s *Server) told(session *session, b *agentv1.Heartbeat) {
+	percent := b.GetCpuPercent()
+	if !(percent >= 0 && percent <= 100) { // also what is no number
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sessions[session.node.Uid] == session {
+		s.cpu[session.node.Uid] = percent
+	}
 }
 
 func (s *Server) seen(uid uint64) {

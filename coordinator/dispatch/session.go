@@ -126,6 +126,7 @@ func (s *Server) unregister(session *session) {
 	defer s.mu.Unlock()
 	if s.sessions[session.node.Uid] == session {
 		delete(s.sessions, session.node.Uid)
+		delete(s.cpu, session.node.Uid)
 	}
 }
 
@@ -205,6 +206,7 @@ func (s *session) receiveLoop(stream agentStream) error {
 		s.server.seen(s.node.Uid)
 		switch m := m.Message.(type) {
 		case *agentv1.AgentMessage_Heartbeat:
+			s.server.told(s, m.Heartbeat)
 			err = s.send(&agentv1.CoordinatorMessage{Message: &agentv1.CoordinatorMessage_HeartbeatAck{
 				HeartbeatAck: &agentv1.HeartbeatAck{Number: m.Heartbeat.Number},
 			}})

@@ -73,6 +73,10 @@ func lacks(cmd *raftlogv1.Command) string {
 		what, whole = "update", c.UpdatePool.Update != nil
 	case *raftlogv1.Command_ResizePool:
 		what, whole = "target", c.ResizePool.Options != nil
+	case *raftlogv1.Command_EnableAutoScale:
+		what, whole = "formula", c.EnableAutoScale.Options != nil
+	case *raftlogv1.Command_RecordAutoScale:
+		what, whole = "run", c.RecordAutoScale.Run != nil
 	case *raftlogv1.Command_RemoveNodes:
 		what, whole = "nodes", c.RemoveNodes.Options != nil
 	case *raftlogv1.Command_CreateJob:
@@ -153,6 +157,12 @@ func (t *txn) dispatchPool(cmd *raftlogv1.Command) (Result, bool) {
 		return t.stopPoolResize(c.StopPoolResize), true
 	case *raftlogv1.Command_RemoveNodes:
 		return t.removeNodes(c.RemoveNodes), true
+	case *raftlogv1.Command_EnableAutoScale:
+		return t.enableAutoScale(c.EnableAutoScale), true
+	case *raftlogv1.Command_DisableAutoScale:
+		return t.disableAutoScale(c.DisableAutoScale), true
+	case *raftlogv1.Command_RecordAutoScale:
+		return t.recordAutoScale(c.RecordAutoScale), true
 	case *raftlogv1.Command_FinishResize:
 		return t.finishResize(c.FinishResize), true
 	case *raftlogv1.Command_CreateNodes:

@@ -28,6 +28,9 @@ func (t *txn) createPool(c *raftlogv1.CreatePool) Result {
 	spec.ETag, spec.LastModified, spec.CreationTime = etag, now, now
 	spec.State, spec.StateTransitionTime = apiv1.PoolState_POOL_STATE_ACTIVE, now
 	rec := &raftlogv1.PoolRecord{Pool: spec, Account: t.account, Uid: t.uid()}
+	if spec.GetEnableAutoScale() {
+		rec.AutoScaleDue = t.now
+	}
 	t.startResize(rec)
 	p := newPool(rec)
 	t.pools.ReplaceOrInsert(p)
@@ -155,7 +158,7 @@ func (t *txn) deletePool(c *raftlogv1.DeletePool) Result {
 		rec.Pool.State, rec.Pool.StateTransitionTime = apiv1.PoolState_POOL_STATE_DELETING, at2pb(t.now)
 		zero := int32(0)
 		rec.Pool.TargetDedicatedNodes, rec.Pool.TargetLowPriorityNodes = &zero, &zero
-		rec.Pool.EnableAutoScale = nil
+		rec.Pool.EnableAutoScale, rec.AutoScaleDue = nil, 0
 		t.startResize(rec)
 	})
 	for _, n := range p.sortedNodes() {

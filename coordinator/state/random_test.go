@@ -61,7 +61,9 @@ func (c *chooser) deallocation() apiv1.NodeDeallocationOption {
 
 func (c *chooser) poolChange() any {
 	target := rapid.Int32Range(0, 3).Draw(c.T, "target")
-	switch rapid.IntRange(0, 6).Draw(c.T, "pool change") {
+	switch rapid.IntRange(0, 7).Draw(c.T, "pool change") {
+	case 7:
+		return c.autoScale()
 	case 0:
 		if c.chance("really", 5) {
 			return &raftlogv1.DeletePool{PoolId: c.poolID()}
@@ -88,6 +90,24 @@ func (c *chooser) poolChange() any {
 		finish.SeenTransition = timeOf(p.Pool.AllocationStateTransitionTime)
 	}
 	return finish
+}
+
+func (c *chooser) autoScale() any {
+	id := c.poolID()
+	switch rapid.IntRange(0, 2).Draw(c.T, "autoscale") {
+	case 0:
+		return &raftlogv1.EnableAutoScale{PoolId: id, Options: &apiv1.PoolEnableAutoScaleOptions{AutoScaleFormula: c.among("formula", "", "x=1")}}
+	case 1:
+		return &raftlogv1.DisableAutoScale{PoolId: id}
+	}
+	record := &raftlogv1.RecordAutoScale{PoolId: id, Run: &apiv1.AutoScaleRun{Results: "x=1"}, Next: c.now}
+	if p, ok := c.s.Pool("acct", id); ok {
+		record.Due = p.AutoScaleDue
+	}
+	if !c.chance("failed", 3) {
+		record.Targets = &raftlogv1.AutoScaleTargets{Dedicated: rapid.Int32Range(0, 3).Draw(c.T, "target"), Deallocation: c.deallocation()}
+	}
+	return record
 }
 
 func (c *chooser) nodes() any {

@@ -17,11 +17,17 @@ const (
 	MaxPoolPackages     = 10
 	MinPriority         = -1000
 	MaxPriority         = 1000
+	MaxPoolNodes        = 100_000 // of one kind; Azure Batch leaves it open
 	MinResizeTimeout    = 5 * time.Minute
 	DefaultResizeTime   = 15 * time.Minute
 	DefaultRetention    = 7 * 24 * time.Hour
 	MaxReleaseWallClock = 15 * time.Minute
 	MaxTaskLife         = 180 * 24 * time.Hour
+
+	MinAutoScaleInterval     = 5 * time.Minute
+	MaxAutoScaleInterval     = 168 * time.Hour
+	DefaultAutoScaleInterval = 15 * time.Minute
+	MinEnableAutoScaleGap    = 30 * time.Second
 )
 
 // FillPool writes the defaults into a pool that is to be created.
@@ -32,6 +38,9 @@ func FillPool(p *apiv1.Pool) {
 	setDefault(&p.TargetDedicatedNodes, 0)
 	setDefault(&p.TargetLowPriorityNodes, 0)
 	setDefault(&p.EnableAutoScale, false)
+	if p.GetEnableAutoScale() && p.AutoScaleEvaluationInterval == nil {
+		p.AutoScaleEvaluationInterval = durationpb.New(DefaultAutoScaleInterval)
+	}
 	setDefault(&p.EnableInterNodeCommunication, false)
 	setDefault(&p.TaskSlotsPerNode, 1)
 	if p.TaskSchedulingPolicy == nil {

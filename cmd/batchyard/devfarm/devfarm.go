@@ -47,6 +47,8 @@ type Config struct {
 	Nodes, Slots int
 	// Lease overrides how long a node counts as alive without a word; 0: the default.
 	Lease time.Duration
+	// AutoScaleEvery overrides how often formulas are evaluated, and samples taken four times as often; 0: as pools say.
+	AutoScaleEvery time.Duration
 	// Ready is called when the farm can be used.
 	Ready  func(context.Context, Access) error
 	Logger *slog.Logger
@@ -127,6 +129,7 @@ func runCoordinator(ctx context.Context, cfg Config, keep settings, store *embed
 	if cfg.Lease > 0 {
 		c.Lease, c.Heartbeat, c.Grace = cfg.Lease, cfg.Lease/10, cfg.Lease/4
 	}
+	c.AutoScaleEvery, c.AutoScaleSample = cfg.AutoScaleEvery, cfg.AutoScaleEvery/4
 	c.Store = &apiv1.StoreAccess{
 		Endpoint: store.Endpoint(), Region: "us-east-1", AccessKey: keep.AccessKey, SecretKey: keep.SecretKey, CaPem: trust.EncodeAuthority(keyring.CA()),
 	}

@@ -83,8 +83,8 @@ func Parse(text string) (*Formula, error) {
 // String is the text that was parsed.
 func (f *Formula) String() string { return f.text }
 
-// valueMessage is the key of the detail that says where and why an evaluation failed.
-const valueMessage = "Message"
+// ValueMessage is the key of the detail that says where and why an evaluation failed.
+const ValueMessage = "Message"
 
 // Evaluate runs a formula. The results are of use even where it fails. Its errors are *batcherr.Error: InsufficientSampleData or
 // AutoScalingFormulaEvaluationError with the place and the reason. It does bounded work and stops early when ctx ends.
@@ -99,11 +99,14 @@ func (f *Formula) Evaluate(ctx context.Context, in Inputs) (Results, error) {
 	case err == nil:
 		return r.results(), nil
 	case errors.As(err, &short):
-		return r.results(), batcherr.Of(batcherr.CodeInsufficientSampleData).With(valueMessage, err.Error())
+		return r.results(), batcherr.Of(batcherr.CodeInsufficientSampleData).With(ValueMessage, err.Error())
 	default:
-		return r.results(), batcherr.Of(batcherr.CodeAutoScalingFormulaEvaluationError).With(valueMessage, err.Error())
+		return r.results(), batcherr.Of(batcherr.CodeAutoScalingFormulaEvaluationError).With(ValueMessage, err.Error())
 	}
 }
+
+// Unchanged is what a formula gives that does nothing.
+func Unchanged(in Inputs) Results { return newRun(context.Background(), in).results() }
 
 // position is a place in a formula; lines and columns are counted from 1.
 type position struct{ line, column int }

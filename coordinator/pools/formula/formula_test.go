@@ -76,7 +76,7 @@ func detail(err error) string {
 	if e == nil {
 		return "no error"
 	}
-	if text, ok := e.Value(valueMessage); ok {
+	if text, ok := e.Value(ValueMessage); ok {
 		return text
 	}
 	text, _ := e.Value(batcherr.ValueReason)

@@ -3359,6 +3359,162 @@ func (x *ListPoolNodeCountsResponse) GetNextPageToken() string {
 	return ""
 }
 
+type EnableAutoScaleRequest struct {
+	state         protoimpl.MessageState      `protogen:"open.v1"`
+	PoolId        string                      `protobuf:"bytes,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Options       *PoolEnableAutoScaleOptions `protobuf:"bytes,2,opt,name=options,proto3" json:"options,omitempty"`
+	Conditions    *Conditions                 `protobuf:"bytes,3,opt,name=conditions,proto3" json:"conditions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnableAutoScaleRequest) Reset() {
+	*x = EnableAutoScaleRequest{}
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnableAutoScaleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnableAutoScaleRequest) ProtoMessage() {}
+
+func (x *EnableAutoScaleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnableAutoScaleRequest.ProtoReflect.Descriptor instead.
+func (*EnableAutoScaleRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *EnableAutoScaleRequest) GetPoolId() string {
+	if x != nil {
+		return x.PoolId
+	}
+	return ""
+}
+
+func (x *EnableAutoScaleRequest) GetOptions() *PoolEnableAutoScaleOptions {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *EnableAutoScaleRequest) GetConditions() *Conditions {
+	if x != nil {
+		return x.Conditions
+	}
+	return nil
+}
+
+type DisableAutoScaleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        string                 `protobuf:"bytes,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisableAutoScaleRequest) Reset() {
+	*x = DisableAutoScaleRequest{}
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisableAutoScaleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisableAutoScaleRequest) ProtoMessage() {}
+
+func (x *DisableAutoScaleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisableAutoScaleRequest.ProtoReflect.Descriptor instead.
+func (*DisableAutoScaleRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *DisableAutoScaleRequest) GetPoolId() string {
+	if x != nil {
+		return x.PoolId
+	}
+	return ""
+}
+
+type EvaluateAutoScaleRequest struct {
+	state         protoimpl.MessageState        `protogen:"open.v1"`
+	PoolId        string                        `protobuf:"bytes,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Options       *PoolEvaluateAutoScaleOptions `protobuf:"bytes,2,opt,name=options,proto3" json:"options,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EvaluateAutoScaleRequest) Reset() {
+	*x = EvaluateAutoScaleRequest{}
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EvaluateAutoScaleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EvaluateAutoScaleRequest) ProtoMessage() {}
+
+func (x *EvaluateAutoScaleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EvaluateAutoScaleRequest.ProtoReflect.Descriptor instead.
+func (*EvaluateAutoScaleRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *EvaluateAutoScaleRequest) GetPoolId() string {
+	if x != nil {
+		return x.PoolId
+	}
+	return ""
+}
+
+func (x *EvaluateAutoScaleRequest) GetOptions() *PoolEvaluateAutoScaleOptions {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
 var File_batchyard_api_v1_pool_proto protoreflect.FileDescriptor
 
 const file_batchyard_api_v1_pool_proto_rawDesc = "" +
@@ -3397,7 +3553,7 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	"start_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\x8a\xe7\x18\x02(\x01R\tstartTime\x12=\n" +
 	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x06\x8a\xe7\x18\x02(\x01R\aendTime\x12\x1f\n" +
 	"\avm_size\x18\x04 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\x06vmSize\x120\n" +
-	"\x10total_core_hours\x18\x05 \x01(\x01B\x06\x8a\xe7\x18\x02(\x01R\x0etotalCoreHours\"\x9b\x18\n" +
+	"\x10total_core_hours\x18\x05 \x01(\x01B\x06\x8a\xe7\x18\x02(\x01R\x0etotalCoreHours\"\xda\x16\n" +
 	"\x04Pool\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12\x10\n" +
@@ -3417,10 +3573,10 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	"\x17current_dedicated_nodes\x18\x0f \x01(\x05R\x15currentDedicatedNodes\x12;\n" +
 	"\x1acurrent_low_priority_nodes\x18\x10 \x01(\x05R\x17currentLowPriorityNodes\x129\n" +
 	"\x16target_dedicated_nodes\x18\x11 \x01(\x05H\x00R\x14targetDedicatedNodes\x88\x01\x01\x12>\n" +
-	"\x19target_low_priority_nodes\x18\x12 \x01(\x05H\x01R\x16targetLowPriorityNodes\x88\x01\x01\x12w\n" +
-	"\x11enable_auto_scale\x18\x13 \x01(\bBF\x8a\xe7\x18B0\x01:>false only: pools do not scale by formula yet: resize the poolH\x02R\x0fenableAutoScale\x88\x01\x01\x12h\n" +
-	"\x12auto_scale_formula\x18\x14 \x01(\tB:\x8a\xe7\x1860\x02:2pools do not scale by formula yet: resize the poolR\x10autoScaleFormula\x12\x9a\x01\n" +
-	"\x1eauto_scale_evaluation_interval\x18\x15 \x01(\v2\x19.google.protobuf.DurationB:\x8a\xe7\x1860\x02:2pools do not scale by formula yet: resize the poolR\x1bautoScaleEvaluationInterval\x12D\n" +
+	"\x19target_low_priority_nodes\x18\x12 \x01(\x05H\x01R\x16targetLowPriorityNodes\x88\x01\x01\x12/\n" +
+	"\x11enable_auto_scale\x18\x13 \x01(\bH\x02R\x0fenableAutoScale\x88\x01\x01\x12,\n" +
+	"\x12auto_scale_formula\x18\x14 \x01(\tR\x10autoScaleFormula\x12^\n" +
+	"\x1eauto_scale_evaluation_interval\x18\x15 \x01(\v2\x19.google.protobuf.DurationR\x1bautoScaleEvaluationInterval\x12D\n" +
 	"\x0eauto_scale_run\x18\x16 \x01(\v2\x1e.batchyard.api.v1.AutoScaleRunR\fautoScaleRun\x12x\n" +
 	"\x1fenable_inter_node_communication\x18\x17 \x01(\bB,\x8a\xe7\x18(0\x01:$the pool does not configure networksH\x03R\x1cenableInterNodeCommunication\x88\x01\x01\x12\x89\x01\n" +
 	"\x15network_configuration\x18\x18 \x01(\v2&.batchyard.api.v1.NetworkConfigurationB,\x8a\xe7\x18(0\x01:$the pool does not configure networksR\x14networkConfiguration\x12\x90\x01\n" +
@@ -3669,7 +3825,18 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	"\aoptions\x18\x01 \x01(\v2\x1d.batchyard.api.v1.ListOptionsR\aoptions\"~\n" +
 	"\x1aListPoolNodeCountsResponse\x128\n" +
 	"\x06counts\x18\x01 \x03(\v2 .batchyard.api.v1.PoolNodeCountsR\x06counts\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*W\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb7\x01\n" +
+	"\x16EnableAutoScaleRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12F\n" +
+	"\aoptions\x18\x02 \x01(\v2,.batchyard.api.v1.PoolEnableAutoScaleOptionsR\aoptions\x12<\n" +
+	"\n" +
+	"conditions\x18\x03 \x01(\v2\x1c.batchyard.api.v1.ConditionsR\n" +
+	"conditions\"2\n" +
+	"\x17DisableAutoScaleRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\tR\x06poolId\"}\n" +
+	"\x18EvaluateAutoScaleRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12H\n" +
+	"\aoptions\x18\x02 \x01(\v2..batchyard.api.v1.PoolEvaluateAutoScaleOptionsR\aoptions*W\n" +
 	"\tPoolState\x12\x1a\n" +
 	"\x16POOL_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11POOL_STATE_ACTIVE\x10\x01\x12\x17\n" +
@@ -3692,7 +3859,7 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	"\tLoginMode\x12\x1a\n" +
 	"\x16LOGIN_MODE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10LOGIN_MODE_BATCH\x10\x01\x12\x1a\n" +
-	"\x16LOGIN_MODE_INTERACTIVE\x10\x022\xdb\x06\n" +
+	"\x16LOGIN_MODE_INTERACTIVE\x10\x022\xee\b\n" +
 	"\vPoolService\x12L\n" +
 	"\n" +
 	"CreatePool\x12#.batchyard.api.v1.CreatePoolRequest\x1a\x19.batchyard.api.v1.Written\x12C\n" +
@@ -3706,7 +3873,10 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	"\n" +
 	"ResizePool\x12#.batchyard.api.v1.ResizePoolRequest\x1a\x19.batchyard.api.v1.Written\x12T\n" +
 	"\x0eStopPoolResize\x12'.batchyard.api.v1.StopPoolResizeRequest\x1a\x19.batchyard.api.v1.Written\x12N\n" +
-	"\vRemoveNodes\x12$.batchyard.api.v1.RemoveNodesRequest\x1a\x19.batchyard.api.v1.Written\x12o\n" +
+	"\vRemoveNodes\x12$.batchyard.api.v1.RemoveNodesRequest\x1a\x19.batchyard.api.v1.Written\x12V\n" +
+	"\x0fEnableAutoScale\x12(.batchyard.api.v1.EnableAutoScaleRequest\x1a\x19.batchyard.api.v1.Written\x12X\n" +
+	"\x10DisableAutoScale\x12).batchyard.api.v1.DisableAutoScaleRequest\x1a\x19.batchyard.api.v1.Written\x12_\n" +
+	"\x11EvaluateAutoScale\x12*.batchyard.api.v1.EvaluateAutoScaleRequest\x1a\x1e.batchyard.api.v1.AutoScaleRun\x12o\n" +
 	"\x12ListPoolNodeCounts\x12+.batchyard.api.v1.ListPoolNodeCountsRequest\x1a,.batchyard.api.v1.ListPoolNodeCountsResponseB=Z;github.com/batchyard/batchyard/proto/batchyard/api/v1;apiv1b\x06proto3"
 
 var (
@@ -3722,7 +3892,7 @@ func file_batchyard_api_v1_pool_proto_rawDescGZIP() []byte {
 }
 
 var file_batchyard_api_v1_pool_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_batchyard_api_v1_pool_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_batchyard_api_v1_pool_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_batchyard_api_v1_pool_proto_goTypes = []any{
 	(PoolState)(0),                           // 0: batchyard.api.v1.PoolState
 	(AllocationState)(0),                     // 1: batchyard.api.v1.AllocationState
@@ -3768,92 +3938,95 @@ var file_batchyard_api_v1_pool_proto_goTypes = []any{
 	(*RemoveNodesRequest)(nil),               // 41: batchyard.api.v1.RemoveNodesRequest
 	(*ListPoolNodeCountsRequest)(nil),        // 42: batchyard.api.v1.ListPoolNodeCountsRequest
 	(*ListPoolNodeCountsResponse)(nil),       // 43: batchyard.api.v1.ListPoolNodeCountsResponse
-	(*timestamppb.Timestamp)(nil),            // 44: google.protobuf.Timestamp
-	(*VirtualMachineConfiguration)(nil),      // 45: batchyard.api.v1.VirtualMachineConfiguration
-	(*durationpb.Duration)(nil),              // 46: google.protobuf.Duration
-	(*NetworkConfiguration)(nil),             // 47: batchyard.api.v1.NetworkConfiguration
-	(*StartTask)(nil),                        // 48: batchyard.api.v1.StartTask
-	(*ApplicationPackageReference)(nil),      // 49: batchyard.api.v1.ApplicationPackageReference
-	(*TaskSchedulingPolicy)(nil),             // 50: batchyard.api.v1.TaskSchedulingPolicy
-	(*MetadataItem)(nil),                     // 51: batchyard.api.v1.MetadataItem
-	(*UpgradePolicy)(nil),                    // 52: batchyard.api.v1.UpgradePolicy
-	(*NameValuePair)(nil),                    // 53: batchyard.api.v1.NameValuePair
-	(ElevationLevel)(0),                      // 54: batchyard.api.v1.ElevationLevel
-	(*NodeIdentityReference)(nil),            // 55: batchyard.api.v1.NodeIdentityReference
-	(*Conditions)(nil),                       // 56: batchyard.api.v1.Conditions
-	(*ListOptions)(nil),                      // 57: batchyard.api.v1.ListOptions
-	(*Written)(nil),                          // 58: batchyard.api.v1.Written
+	(*EnableAutoScaleRequest)(nil),           // 44: batchyard.api.v1.EnableAutoScaleRequest
+	(*DisableAutoScaleRequest)(nil),          // 45: batchyard.api.v1.DisableAutoScaleRequest
+	(*EvaluateAutoScaleRequest)(nil),         // 46: batchyard.api.v1.EvaluateAutoScaleRequest
+	(*timestamppb.Timestamp)(nil),            // 47: google.protobuf.Timestamp
+	(*VirtualMachineConfiguration)(nil),      // 48: batchyard.api.v1.VirtualMachineConfiguration
+	(*durationpb.Duration)(nil),              // 49: google.protobuf.Duration
+	(*NetworkConfiguration)(nil),             // 50: batchyard.api.v1.NetworkConfiguration
+	(*StartTask)(nil),                        // 51: batchyard.api.v1.StartTask
+	(*ApplicationPackageReference)(nil),      // 52: batchyard.api.v1.ApplicationPackageReference
+	(*TaskSchedulingPolicy)(nil),             // 53: batchyard.api.v1.TaskSchedulingPolicy
+	(*MetadataItem)(nil),                     // 54: batchyard.api.v1.MetadataItem
+	(*UpgradePolicy)(nil),                    // 55: batchyard.api.v1.UpgradePolicy
+	(*NameValuePair)(nil),                    // 56: batchyard.api.v1.NameValuePair
+	(ElevationLevel)(0),                      // 57: batchyard.api.v1.ElevationLevel
+	(*NodeIdentityReference)(nil),            // 58: batchyard.api.v1.NodeIdentityReference
+	(*Conditions)(nil),                       // 59: batchyard.api.v1.Conditions
+	(*ListOptions)(nil),                      // 60: batchyard.api.v1.ListOptions
+	(*Written)(nil),                          // 61: batchyard.api.v1.Written
 }
 var file_batchyard_api_v1_pool_proto_depIdxs = []int32{
 	6,   // 0: batchyard.api.v1.PoolNodeCounts.dedicated:type_name -> batchyard.api.v1.NodeCounts
 	6,   // 1: batchyard.api.v1.PoolNodeCounts.low_priority:type_name -> batchyard.api.v1.NodeCounts
-	44,  // 2: batchyard.api.v1.PoolUsageMetrics.start_time:type_name -> google.protobuf.Timestamp
-	44,  // 3: batchyard.api.v1.PoolUsageMetrics.end_time:type_name -> google.protobuf.Timestamp
-	44,  // 4: batchyard.api.v1.Pool.last_modified:type_name -> google.protobuf.Timestamp
-	44,  // 5: batchyard.api.v1.Pool.creation_time:type_name -> google.protobuf.Timestamp
+	47,  // 2: batchyard.api.v1.PoolUsageMetrics.start_time:type_name -> google.protobuf.Timestamp
+	47,  // 3: batchyard.api.v1.PoolUsageMetrics.end_time:type_name -> google.protobuf.Timestamp
+	47,  // 4: batchyard.api.v1.Pool.last_modified:type_name -> google.protobuf.Timestamp
+	47,  // 5: batchyard.api.v1.Pool.creation_time:type_name -> google.protobuf.Timestamp
 	0,   // 6: batchyard.api.v1.Pool.state:type_name -> batchyard.api.v1.PoolState
-	44,  // 7: batchyard.api.v1.Pool.state_transition_time:type_name -> google.protobuf.Timestamp
+	47,  // 7: batchyard.api.v1.Pool.state_transition_time:type_name -> google.protobuf.Timestamp
 	1,   // 8: batchyard.api.v1.Pool.allocation_state:type_name -> batchyard.api.v1.AllocationState
-	44,  // 9: batchyard.api.v1.Pool.allocation_state_transition_time:type_name -> google.protobuf.Timestamp
-	45,  // 10: batchyard.api.v1.Pool.virtual_machine_configuration:type_name -> batchyard.api.v1.VirtualMachineConfiguration
-	46,  // 11: batchyard.api.v1.Pool.resize_timeout:type_name -> google.protobuf.Duration
+	47,  // 9: batchyard.api.v1.Pool.allocation_state_transition_time:type_name -> google.protobuf.Timestamp
+	48,  // 10: batchyard.api.v1.Pool.virtual_machine_configuration:type_name -> batchyard.api.v1.VirtualMachineConfiguration
+	49,  // 11: batchyard.api.v1.Pool.resize_timeout:type_name -> google.protobuf.Duration
 	17,  // 12: batchyard.api.v1.Pool.resize_errors:type_name -> batchyard.api.v1.ResizeError
-	46,  // 13: batchyard.api.v1.Pool.auto_scale_evaluation_interval:type_name -> google.protobuf.Duration
+	49,  // 13: batchyard.api.v1.Pool.auto_scale_evaluation_interval:type_name -> google.protobuf.Duration
 	15,  // 14: batchyard.api.v1.Pool.auto_scale_run:type_name -> batchyard.api.v1.AutoScaleRun
-	47,  // 15: batchyard.api.v1.Pool.network_configuration:type_name -> batchyard.api.v1.NetworkConfiguration
-	48,  // 16: batchyard.api.v1.Pool.start_task:type_name -> batchyard.api.v1.StartTask
-	49,  // 17: batchyard.api.v1.Pool.application_package_references:type_name -> batchyard.api.v1.ApplicationPackageReference
-	50,  // 18: batchyard.api.v1.Pool.task_scheduling_policy:type_name -> batchyard.api.v1.TaskSchedulingPolicy
+	50,  // 15: batchyard.api.v1.Pool.network_configuration:type_name -> batchyard.api.v1.NetworkConfiguration
+	51,  // 16: batchyard.api.v1.Pool.start_task:type_name -> batchyard.api.v1.StartTask
+	52,  // 17: batchyard.api.v1.Pool.application_package_references:type_name -> batchyard.api.v1.ApplicationPackageReference
+	53,  // 18: batchyard.api.v1.Pool.task_scheduling_policy:type_name -> batchyard.api.v1.TaskSchedulingPolicy
 	24,  // 19: batchyard.api.v1.Pool.user_accounts:type_name -> batchyard.api.v1.UserAccount
-	51,  // 20: batchyard.api.v1.Pool.metadata:type_name -> batchyard.api.v1.MetadataItem
+	54,  // 20: batchyard.api.v1.Pool.metadata:type_name -> batchyard.api.v1.MetadataItem
 	19,  // 21: batchyard.api.v1.Pool.stats:type_name -> batchyard.api.v1.PoolStatistics
 	27,  // 22: batchyard.api.v1.Pool.mount_configuration:type_name -> batchyard.api.v1.MountConfiguration
 	22,  // 23: batchyard.api.v1.Pool.identity:type_name -> batchyard.api.v1.PoolIdentity
-	52,  // 24: batchyard.api.v1.Pool.upgrade_policy:type_name -> batchyard.api.v1.UpgradePolicy
-	48,  // 25: batchyard.api.v1.PoolUpdateOptions.start_task:type_name -> batchyard.api.v1.StartTask
-	49,  // 26: batchyard.api.v1.PoolUpdateOptions.application_package_references:type_name -> batchyard.api.v1.ApplicationPackageReference
-	51,  // 27: batchyard.api.v1.PoolUpdateOptions.metadata:type_name -> batchyard.api.v1.MetadataItem
-	45,  // 28: batchyard.api.v1.PoolUpdateOptions.virtual_machine_configuration:type_name -> batchyard.api.v1.VirtualMachineConfiguration
-	50,  // 29: batchyard.api.v1.PoolUpdateOptions.task_scheduling_policy:type_name -> batchyard.api.v1.TaskSchedulingPolicy
-	47,  // 30: batchyard.api.v1.PoolUpdateOptions.network_configuration:type_name -> batchyard.api.v1.NetworkConfiguration
+	55,  // 24: batchyard.api.v1.Pool.upgrade_policy:type_name -> batchyard.api.v1.UpgradePolicy
+	51,  // 25: batchyard.api.v1.PoolUpdateOptions.start_task:type_name -> batchyard.api.v1.StartTask
+	52,  // 26: batchyard.api.v1.PoolUpdateOptions.application_package_references:type_name -> batchyard.api.v1.ApplicationPackageReference
+	54,  // 27: batchyard.api.v1.PoolUpdateOptions.metadata:type_name -> batchyard.api.v1.MetadataItem
+	48,  // 28: batchyard.api.v1.PoolUpdateOptions.virtual_machine_configuration:type_name -> batchyard.api.v1.VirtualMachineConfiguration
+	53,  // 29: batchyard.api.v1.PoolUpdateOptions.task_scheduling_policy:type_name -> batchyard.api.v1.TaskSchedulingPolicy
+	50,  // 30: batchyard.api.v1.PoolUpdateOptions.network_configuration:type_name -> batchyard.api.v1.NetworkConfiguration
 	24,  // 31: batchyard.api.v1.PoolUpdateOptions.user_accounts:type_name -> batchyard.api.v1.UserAccount
 	27,  // 32: batchyard.api.v1.PoolUpdateOptions.mount_configuration:type_name -> batchyard.api.v1.MountConfiguration
-	52,  // 33: batchyard.api.v1.PoolUpdateOptions.upgrade_policy:type_name -> batchyard.api.v1.UpgradePolicy
-	48,  // 34: batchyard.api.v1.PoolReplaceOptions.start_task:type_name -> batchyard.api.v1.StartTask
-	49,  // 35: batchyard.api.v1.PoolReplaceOptions.application_package_references:type_name -> batchyard.api.v1.ApplicationPackageReference
-	51,  // 36: batchyard.api.v1.PoolReplaceOptions.metadata:type_name -> batchyard.api.v1.MetadataItem
-	46,  // 37: batchyard.api.v1.PoolResizeOptions.resize_timeout:type_name -> google.protobuf.Duration
+	55,  // 33: batchyard.api.v1.PoolUpdateOptions.upgrade_policy:type_name -> batchyard.api.v1.UpgradePolicy
+	51,  // 34: batchyard.api.v1.PoolReplaceOptions.start_task:type_name -> batchyard.api.v1.StartTask
+	52,  // 35: batchyard.api.v1.PoolReplaceOptions.application_package_references:type_name -> batchyard.api.v1.ApplicationPackageReference
+	54,  // 36: batchyard.api.v1.PoolReplaceOptions.metadata:type_name -> batchyard.api.v1.MetadataItem
+	49,  // 37: batchyard.api.v1.PoolResizeOptions.resize_timeout:type_name -> google.protobuf.Duration
 	2,   // 38: batchyard.api.v1.PoolResizeOptions.node_deallocation_option:type_name -> batchyard.api.v1.NodeDeallocationOption
-	46,  // 39: batchyard.api.v1.NodeRemoveOptions.resize_timeout:type_name -> google.protobuf.Duration
+	49,  // 39: batchyard.api.v1.NodeRemoveOptions.resize_timeout:type_name -> google.protobuf.Duration
 	2,   // 40: batchyard.api.v1.NodeRemoveOptions.node_deallocation_option:type_name -> batchyard.api.v1.NodeDeallocationOption
-	46,  // 41: batchyard.api.v1.PoolEnableAutoScaleOptions.auto_scale_evaluation_interval:type_name -> google.protobuf.Duration
-	44,  // 42: batchyard.api.v1.AutoScaleRun.timestamp:type_name -> google.protobuf.Timestamp
+	49,  // 41: batchyard.api.v1.PoolEnableAutoScaleOptions.auto_scale_evaluation_interval:type_name -> google.protobuf.Duration
+	47,  // 42: batchyard.api.v1.AutoScaleRun.timestamp:type_name -> google.protobuf.Timestamp
 	16,  // 43: batchyard.api.v1.AutoScaleRun.error:type_name -> batchyard.api.v1.AutoScaleRunError
-	53,  // 44: batchyard.api.v1.AutoScaleRunError.values:type_name -> batchyard.api.v1.NameValuePair
-	53,  // 45: batchyard.api.v1.ResizeError.values:type_name -> batchyard.api.v1.NameValuePair
-	45,  // 46: batchyard.api.v1.PoolSpecification.virtual_machine_configuration:type_name -> batchyard.api.v1.VirtualMachineConfiguration
-	50,  // 47: batchyard.api.v1.PoolSpecification.task_scheduling_policy:type_name -> batchyard.api.v1.TaskSchedulingPolicy
-	46,  // 48: batchyard.api.v1.PoolSpecification.resize_timeout:type_name -> google.protobuf.Duration
-	46,  // 49: batchyard.api.v1.PoolSpecification.auto_scale_evaluation_interval:type_name -> google.protobuf.Duration
-	47,  // 50: batchyard.api.v1.PoolSpecification.network_configuration:type_name -> batchyard.api.v1.NetworkConfiguration
-	48,  // 51: batchyard.api.v1.PoolSpecification.start_task:type_name -> batchyard.api.v1.StartTask
-	49,  // 52: batchyard.api.v1.PoolSpecification.application_package_references:type_name -> batchyard.api.v1.ApplicationPackageReference
+	56,  // 44: batchyard.api.v1.AutoScaleRunError.values:type_name -> batchyard.api.v1.NameValuePair
+	56,  // 45: batchyard.api.v1.ResizeError.values:type_name -> batchyard.api.v1.NameValuePair
+	48,  // 46: batchyard.api.v1.PoolSpecification.virtual_machine_configuration:type_name -> batchyard.api.v1.VirtualMachineConfiguration
+	53,  // 47: batchyard.api.v1.PoolSpecification.task_scheduling_policy:type_name -> batchyard.api.v1.TaskSchedulingPolicy
+	49,  // 48: batchyard.api.v1.PoolSpecification.resize_timeout:type_name -> google.protobuf.Duration
+	49,  // 49: batchyard.api.v1.PoolSpecification.auto_scale_evaluation_interval:type_name -> google.protobuf.Duration
+	50,  // 50: batchyard.api.v1.PoolSpecification.network_configuration:type_name -> batchyard.api.v1.NetworkConfiguration
+	51,  // 51: batchyard.api.v1.PoolSpecification.start_task:type_name -> batchyard.api.v1.StartTask
+	52,  // 52: batchyard.api.v1.PoolSpecification.application_package_references:type_name -> batchyard.api.v1.ApplicationPackageReference
 	24,  // 53: batchyard.api.v1.PoolSpecification.user_accounts:type_name -> batchyard.api.v1.UserAccount
-	51,  // 54: batchyard.api.v1.PoolSpecification.metadata:type_name -> batchyard.api.v1.MetadataItem
+	54,  // 54: batchyard.api.v1.PoolSpecification.metadata:type_name -> batchyard.api.v1.MetadataItem
 	27,  // 55: batchyard.api.v1.PoolSpecification.mount_configuration:type_name -> batchyard.api.v1.MountConfiguration
-	52,  // 56: batchyard.api.v1.PoolSpecification.upgrade_policy:type_name -> batchyard.api.v1.UpgradePolicy
-	44,  // 57: batchyard.api.v1.PoolStatistics.start_time:type_name -> google.protobuf.Timestamp
-	44,  // 58: batchyard.api.v1.PoolStatistics.last_update_time:type_name -> google.protobuf.Timestamp
+	55,  // 56: batchyard.api.v1.PoolSpecification.upgrade_policy:type_name -> batchyard.api.v1.UpgradePolicy
+	47,  // 57: batchyard.api.v1.PoolStatistics.start_time:type_name -> google.protobuf.Timestamp
+	47,  // 58: batchyard.api.v1.PoolStatistics.last_update_time:type_name -> google.protobuf.Timestamp
 	20,  // 59: batchyard.api.v1.PoolStatistics.usage_stats:type_name -> batchyard.api.v1.PoolUsageStatistics
 	21,  // 60: batchyard.api.v1.PoolStatistics.resource_stats:type_name -> batchyard.api.v1.PoolResourceStatistics
-	44,  // 61: batchyard.api.v1.PoolUsageStatistics.start_time:type_name -> google.protobuf.Timestamp
-	44,  // 62: batchyard.api.v1.PoolUsageStatistics.last_update_time:type_name -> google.protobuf.Timestamp
-	46,  // 63: batchyard.api.v1.PoolUsageStatistics.dedicated_core_time:type_name -> google.protobuf.Duration
-	44,  // 64: batchyard.api.v1.PoolResourceStatistics.start_time:type_name -> google.protobuf.Timestamp
-	44,  // 65: batchyard.api.v1.PoolResourceStatistics.last_update_time:type_name -> google.protobuf.Timestamp
+	47,  // 61: batchyard.api.v1.PoolUsageStatistics.start_time:type_name -> google.protobuf.Timestamp
+	47,  // 62: batchyard.api.v1.PoolUsageStatistics.last_update_time:type_name -> google.protobuf.Timestamp
+	49,  // 63: batchyard.api.v1.PoolUsageStatistics.dedicated_core_time:type_name -> google.protobuf.Duration
+	47,  // 64: batchyard.api.v1.PoolResourceStatistics.start_time:type_name -> google.protobuf.Timestamp
+	47,  // 65: batchyard.api.v1.PoolResourceStatistics.last_update_time:type_name -> google.protobuf.Timestamp
 	3,   // 66: batchyard.api.v1.PoolIdentity.type:type_name -> batchyard.api.v1.PoolIdentityType
 	23,  // 67: batchyard.api.v1.PoolIdentity.user_assigned_identities:type_name -> batchyard.api.v1.UserAssignedIdentity
-	54,  // 68: batchyard.api.v1.UserAccount.elevation_level:type_name -> batchyard.api.v1.ElevationLevel
+	57,  // 68: batchyard.api.v1.UserAccount.elevation_level:type_name -> batchyard.api.v1.ElevationLevel
 	25,  // 69: batchyard.api.v1.UserAccount.linux_user_configuration:type_name -> batchyard.api.v1.LinuxUserConfiguration
 	26,  // 70: batchyard.api.v1.UserAccount.windows_user_configuration:type_name -> batchyard.api.v1.WindowsUserConfiguration
 	4,   // 71: batchyard.api.v1.WindowsUserConfiguration.login_mode:type_name -> batchyard.api.v1.LoginMode
@@ -3861,47 +4034,56 @@ var file_batchyard_api_v1_pool_proto_depIdxs = []int32{
 	29,  // 73: batchyard.api.v1.MountConfiguration.nfs_mount_configuration:type_name -> batchyard.api.v1.NfsMountConfiguration
 	30,  // 74: batchyard.api.v1.MountConfiguration.cifs_mount_configuration:type_name -> batchyard.api.v1.CifsMountConfiguration
 	31,  // 75: batchyard.api.v1.MountConfiguration.azure_file_share_configuration:type_name -> batchyard.api.v1.AzureFileShareConfiguration
-	55,  // 76: batchyard.api.v1.AzureBlobFileSystemConfiguration.identity_reference:type_name -> batchyard.api.v1.NodeIdentityReference
+	58,  // 76: batchyard.api.v1.AzureBlobFileSystemConfiguration.identity_reference:type_name -> batchyard.api.v1.NodeIdentityReference
 	8,   // 77: batchyard.api.v1.CreatePoolRequest.pool:type_name -> batchyard.api.v1.Pool
-	56,  // 78: batchyard.api.v1.GetPoolRequest.conditions:type_name -> batchyard.api.v1.Conditions
-	57,  // 79: batchyard.api.v1.ListPoolsRequest.options:type_name -> batchyard.api.v1.ListOptions
+	59,  // 78: batchyard.api.v1.GetPoolRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	60,  // 79: batchyard.api.v1.ListPoolsRequest.options:type_name -> batchyard.api.v1.ListOptions
 	8,   // 80: batchyard.api.v1.ListPoolsResponse.pools:type_name -> batchyard.api.v1.Pool
 	9,   // 81: batchyard.api.v1.UpdatePoolRequest.update:type_name -> batchyard.api.v1.PoolUpdateOptions
-	56,  // 82: batchyard.api.v1.UpdatePoolRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	59,  // 82: batchyard.api.v1.UpdatePoolRequest.conditions:type_name -> batchyard.api.v1.Conditions
 	10,  // 83: batchyard.api.v1.ReplacePoolPropertiesRequest.properties:type_name -> batchyard.api.v1.PoolReplaceOptions
-	56,  // 84: batchyard.api.v1.DeletePoolRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	59,  // 84: batchyard.api.v1.DeletePoolRequest.conditions:type_name -> batchyard.api.v1.Conditions
 	11,  // 85: batchyard.api.v1.ResizePoolRequest.options:type_name -> batchyard.api.v1.PoolResizeOptions
-	56,  // 86: batchyard.api.v1.ResizePoolRequest.conditions:type_name -> batchyard.api.v1.Conditions
-	56,  // 87: batchyard.api.v1.StopPoolResizeRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	59,  // 86: batchyard.api.v1.ResizePoolRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	59,  // 87: batchyard.api.v1.StopPoolResizeRequest.conditions:type_name -> batchyard.api.v1.Conditions
 	12,  // 88: batchyard.api.v1.RemoveNodesRequest.options:type_name -> batchyard.api.v1.NodeRemoveOptions
-	56,  // 89: batchyard.api.v1.RemoveNodesRequest.conditions:type_name -> batchyard.api.v1.Conditions
-	57,  // 90: batchyard.api.v1.ListPoolNodeCountsRequest.options:type_name -> batchyard.api.v1.ListOptions
+	59,  // 89: batchyard.api.v1.RemoveNodesRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	60,  // 90: batchyard.api.v1.ListPoolNodeCountsRequest.options:type_name -> batchyard.api.v1.ListOptions
 	5,   // 91: batchyard.api.v1.ListPoolNodeCountsResponse.counts:type_name -> batchyard.api.v1.PoolNodeCounts
-	32,  // 92: batchyard.api.v1.PoolService.CreatePool:input_type -> batchyard.api.v1.CreatePoolRequest
-	33,  // 93: batchyard.api.v1.PoolService.GetPool:input_type -> batchyard.api.v1.GetPoolRequest
-	34,  // 94: batchyard.api.v1.PoolService.ListPools:input_type -> batchyard.api.v1.ListPoolsRequest
-	36,  // 95: batchyard.api.v1.PoolService.UpdatePool:input_type -> batchyard.api.v1.UpdatePoolRequest
-	37,  // 96: batchyard.api.v1.PoolService.ReplacePoolProperties:input_type -> batchyard.api.v1.ReplacePoolPropertiesRequest
-	38,  // 97: batchyard.api.v1.PoolService.DeletePool:input_type -> batchyard.api.v1.DeletePoolRequest
-	39,  // 98: batchyard.api.v1.PoolService.ResizePool:input_type -> batchyard.api.v1.ResizePoolRequest
-	40,  // 99: batchyard.api.v1.PoolService.StopPoolResize:input_type -> batchyard.api.v1.StopPoolResizeRequest
-	41,  // 100: batchyard.api.v1.PoolService.RemoveNodes:input_type -> batchyard.api.v1.RemoveNodesRequest
-	42,  // 101: batchyard.api.v1.PoolService.ListPoolNodeCounts:input_type -> batchyard.api.v1.ListPoolNodeCountsRequest
-	58,  // 102: batchyard.api.v1.PoolService.CreatePool:output_type -> batchyard.api.v1.Written
-	8,   // 103: batchyard.api.v1.PoolService.GetPool:output_type -> batchyard.api.v1.Pool
-	35,  // 104: batchyard.api.v1.PoolService.ListPools:output_type -> batchyard.api.v1.ListPoolsResponse
-	58,  // 105: batchyard.api.v1.PoolService.UpdatePool:output_type -> batchyard.api.v1.Written
-	58,  // 106: batchyard.api.v1.PoolService.ReplacePoolProperties:output_type -> batchyard.api.v1.Written
-	58,  // 107: batchyard.api.v1.PoolService.DeletePool:output_type -> batchyard.api.v1.Written
-	58,  // 108: batchyard.api.v1.PoolService.ResizePool:output_type -> batchyard.api.v1.Written
-	58,  // 109: batchyard.api.v1.PoolService.StopPoolResize:output_type -> batchyard.api.v1.Written
-	58,  // 110: batchyard.api.v1.PoolService.RemoveNodes:output_type -> batchyard.api.v1.Written
-	43,  // 111: batchyard.api.v1.PoolService.ListPoolNodeCounts:output_type -> batchyard.api.v1.ListPoolNodeCountsResponse
-	102, // [102:112] is the sub-list for method output_type
-	92,  // [92:102] is the sub-list for method input_type
-	92,  // [92:92] is the sub-list for extension type_name
-	92,  // [92:92] is the sub-list for extension extendee
-	0,   // [0:92] is the sub-list for field type_name
+	13,  // 92: batchyard.api.v1.EnableAutoScaleRequest.options:type_name -> batchyard.api.v1.PoolEnableAutoScaleOptions
+	59,  // 93: batchyard.api.v1.EnableAutoScaleRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	14,  // 94: batchyard.api.v1.EvaluateAutoScaleRequest.options:type_name -> batchyard.api.v1.PoolEvaluateAutoScaleOptions
+	32,  // 95: batchyard.api.v1.PoolService.CreatePool:input_type -> batchyard.api.v1.CreatePoolRequest
+	33,  // 96: batchyard.api.v1.PoolService.GetPool:input_type -> batchyard.api.v1.GetPoolRequest
+	34,  // 97: batchyard.api.v1.PoolService.ListPools:input_type -> batchyard.api.v1.ListPoolsRequest
+	36,  // 98: batchyard.api.v1.PoolService.UpdatePool:input_type -> batchyard.api.v1.UpdatePoolRequest
+	37,  // 99: batchyard.api.v1.PoolService.ReplacePoolProperties:input_type -> batchyard.api.v1.ReplacePoolPropertiesRequest
+	38,  // 100: batchyard.api.v1.PoolService.DeletePool:input_type -> batchyard.api.v1.DeletePoolRequest
+	39,  // 101: batchyard.api.v1.PoolService.ResizePool:input_type -> batchyard.api.v1.ResizePoolRequest
+	40,  // 102: batchyard.api.v1.PoolService.StopPoolResize:input_type -> batchyard.api.v1.StopPoolResizeRequest
+	41,  // 103: batchyard.api.v1.PoolService.RemoveNodes:input_type -> batchyard.api.v1.RemoveNodesRequest
+	44,  // 104: batchyard.api.v1.PoolService.EnableAutoScale:input_type -> batchyard.api.v1.EnableAutoScaleRequest
+	45,  // 105: batchyard.api.v1.PoolService.DisableAutoScale:input_type -> batchyard.api.v1.DisableAutoScaleRequest
+	46,  // 106: batchyard.api.v1.PoolService.EvaluateAutoScale:input_type -> batchyard.api.v1.EvaluateAutoScaleRequest
+	42,  // 107: batchyard.api.v1.PoolService.ListPoolNodeCounts:input_type -> batchyard.api.v1.ListPoolNodeCountsRequest
+	61,  // 108: batchyard.api.v1.PoolService.CreatePool:output_type -> batchyard.api.v1.Written
+	8,   // 109: batchyard.api.v1.PoolService.GetPool:output_type -> batchyard.api.v1.Pool
+	35,  // 110: batchyard.api.v1.PoolService.ListPools:output_type -> batchyard.api.v1.ListPoolsResponse
+	61,  // 111: batchyard.api.v1.PoolService.UpdatePool:output_type -> batchyard.api.v1.Written
+	61,  // 112: batchyard.api.v1.PoolService.ReplacePoolProperties:output_type -> batchyard.api.v1.Written
+	61,  // 113: batchyard.api.v1.PoolService.DeletePool:output_type -> batchyard.api.v1.Written
+	61,  // 114: batchyard.api.v1.PoolService.ResizePool:output_type -> batchyard.api.v1.Written
+	61,  // 115: batchyard.api.v1.PoolService.StopPoolResize:output_type -> batchyard.api.v1.Written
+	61,  // 116: batchyard.api.v1.PoolService.RemoveNodes:output_type -> batchyard.api.v1.Written
+	61,  // 117: batchyard.api.v1.PoolService.EnableAutoScale:output_type -> batchyard.api.v1.Written
+	61,  // 118: batchyard.api.v1.PoolService.DisableAutoScale:output_type -> batchyard.api.v1.Written
+	15,  // 119: batchyard.api.v1.PoolService.EvaluateAutoScale:output_type -> batchyard.api.v1.AutoScaleRun
+	43,  // 120: batchyard.api.v1.PoolService.ListPoolNodeCounts:output_type -> batchyard.api.v1.ListPoolNodeCountsResponse
+	108, // [108:121] is the sub-list for method output_type
+	95,  // [95:108] is the sub-list for method input_type
+	95,  // [95:95] is the sub-list for extension type_name
+	95,  // [95:95] is the sub-list for extension extendee
+	0,   // [0:95] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_api_v1_pool_proto_init() }
@@ -3927,7 +4109,7 @@ func file_batchyard_api_v1_pool_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_batchyard_api_v1_pool_proto_rawDesc), len(file_batchyard_api_v1_pool_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   39,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

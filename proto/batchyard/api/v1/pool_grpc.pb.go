@@ -28,6 +28,9 @@ const (
 	PoolService_ResizePool_FullMethodName            = "/batchyard.api.v1.PoolService/ResizePool"
 	PoolService_StopPoolResize_FullMethodName        = "/batchyard.api.v1.PoolService/StopPoolResize"
 	PoolService_RemoveNodes_FullMethodName           = "/batchyard.api.v1.PoolService/RemoveNodes"
+	PoolService_EnableAutoScale_FullMethodName       = "/batchyard.api.v1.PoolService/EnableAutoScale"
+	PoolService_DisableAutoScale_FullMethodName      = "/batchyard.api.v1.PoolService/DisableAutoScale"
+	PoolService_EvaluateAutoScale_FullMethodName     = "/batchyard.api.v1.PoolService/EvaluateAutoScale"
 	PoolService_ListPoolNodeCounts_FullMethodName    = "/batchyard.api.v1.PoolService/ListPoolNodeCounts"
 )
 
@@ -51,6 +54,11 @@ type PoolServiceClient interface {
 	StopPoolResize(ctx context.Context, in *StopPoolResizeRequest, opts ...grpc.CallOption) (*Written, error)
 	// RemoveNodes takes at most 100 node ids.
 	RemoveNodes(ctx context.Context, in *RemoveNodesRequest, opts ...grpc.CallOption) (*Written, error)
+	// EnableAutoScale makes a pool's size follow a formula, which is evaluated at once; or changes its formula or interval.
+	EnableAutoScale(ctx context.Context, in *EnableAutoScaleRequest, opts ...grpc.CallOption) (*Written, error)
+	DisableAutoScale(ctx context.Context, in *DisableAutoScaleRequest, opts ...grpc.CallOption) (*Written, error)
+	// EvaluateAutoScale says what a formula gives without applying it. A formula that fails is no failure of the call.
+	EvaluateAutoScale(ctx context.Context, in *EvaluateAutoScaleRequest, opts ...grpc.CallOption) (*AutoScaleRun, error)
 	ListPoolNodeCounts(ctx context.Context, in *ListPoolNodeCountsRequest, opts ...grpc.CallOption) (*ListPoolNodeCountsResponse, error)
 }
 
@@ -152,6 +160,36 @@ func (c *poolServiceClient) RemoveNodes(ctx context.Context, in *RemoveNodesRequ
 	return out, nil
 }
 
+func (c *poolServiceClient) EnableAutoScale(ctx context.Context, in *EnableAutoScaleRequest, opts ...grpc.CallOption) (*Written, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Written)
+	err := c.cc.Invoke(ctx, PoolService_EnableAutoScale_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *poolServiceClient) DisableAutoScale(ctx context.Context, in *DisableAutoScaleRequest, opts ...grpc.CallOption) (*Written, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Written)
+	err := c.cc.Invoke(ctx, PoolService_DisableAutoScale_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *poolServiceClient) EvaluateAutoScale(ctx context.Context, in *EvaluateAutoScaleRequest, opts ...grpc.CallOption) (*AutoScaleRun, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AutoScaleRun)
+	err := c.cc.Invoke(ctx, PoolService_EvaluateAutoScale_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *poolServiceClient) ListPoolNodeCounts(ctx context.Context, in *ListPoolNodeCountsRequest, opts ...grpc.CallOption) (*ListPoolNodeCountsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListPoolNodeCountsResponse)
@@ -182,6 +220,11 @@ type PoolServiceServer interface {
 	StopPoolResize(context.Context, *StopPoolResizeRequest) (*Written, error)
 	// RemoveNodes takes at most 100 node ids.
 	RemoveNodes(context.Context, *RemoveNodesRequest) (*Written, error)
+	// EnableAutoScale makes a pool's size follow a formula, which is evaluated at once; or changes its formula or interval.
+	EnableAutoScale(context.Context, *EnableAutoScaleRequest) (*Written, error)
+	DisableAutoScale(context.Context, *DisableAutoScaleRequest) (*Written, error)
+	// EvaluateAutoScale says what a formula gives without applying it. A formula that fails is no failure of the call.
+	EvaluateAutoScale(context.Context, *EvaluateAutoScaleRequest) (*AutoScaleRun, error)
 	ListPoolNodeCounts(context.Context, *ListPoolNodeCountsRequest) (*ListPoolNodeCountsResponse, error)
 	mustEmbedUnimplementedPoolServiceServer()
 }
@@ -219,6 +262,15 @@ func (UnimplementedPoolServiceServer) StopPoolResize(context.Context, *StopPoolR
 }
 func (UnimplementedPoolServiceServer) RemoveNodes(context.Context, *RemoveNodesRequest) (*Written, error) {
 	return nil, status.Error(codes.Unimplemented, "method RemoveNodes not implemented")
+}
+func (UnimplementedPoolServiceServer) EnableAutoScale(context.Context, *EnableAutoScaleRequest) (*Written, error) {
+	return nil, status.Error(codes.Unimplemented, "method EnableAutoScale not implemented")
+}
+func (UnimplementedPoolServiceServer) DisableAutoScale(context.Context, *DisableAutoScaleRequest) (*Written, error) {
+	return nil, status.Error(codes.Unimplemented, "method DisableAutoScale not implemented")
+}
+func (UnimplementedPoolServiceServer) EvaluateAutoScale(context.Context, *EvaluateAutoScaleRequest) (*AutoScaleRun, error) {
+	return nil, status.Error(codes.Unimplemented, "method EvaluateAutoScale not implemented")
 }
 func (UnimplementedPoolServiceServer) ListPoolNodeCounts(context.Context, *ListPoolNodeCountsRequest) (*ListPoolNodeCountsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListPoolNodeCounts not implemented")
@@ -406,6 +458,60 @@ func _PoolService_RemoveNodes_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PoolService_EnableAutoScale_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EnableAutoScaleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PoolServiceServer).EnableAutoScale(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PoolService_EnableAutoScale_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PoolServiceServer).EnableAutoScale(ctx, req.(*EnableAutoScaleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PoolService_DisableAutoScale_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DisableAutoScaleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PoolServiceServer).DisableAutoScale(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PoolService_DisableAutoScale_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PoolServiceServer).DisableAutoScale(ctx, req.(*DisableAutoScaleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PoolService_EvaluateAutoScale_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EvaluateAutoScaleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PoolServiceServer).EvaluateAutoScale(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PoolService_EvaluateAutoScale_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PoolServiceServer).EvaluateAutoScale(ctx, req.(*EvaluateAutoScaleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _PoolService_ListPoolNodeCounts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListPoolNodeCountsRequest)
 	if err := dec(in); err != nil {
@@ -466,6 +572,18 @@ var PoolService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RemoveNodes",
 			Handler:    _PoolService_RemoveNodes_Handler,
+		},
+		{
+			MethodName: "EnableAutoScale",
+			Handler:    _PoolService_EnableAutoScale_Handler,
+		},
+		{
+			MethodName: "DisableAutoScale",
+			Handler:    _PoolService_DisableAutoScale_Handler,
+		},
+		{
+			MethodName: "EvaluateAutoScale",
+			Handler:    _PoolService_EvaluateAutoScale_Handler,
 		},
 		{
 			MethodName: "ListPoolNodeCounts",

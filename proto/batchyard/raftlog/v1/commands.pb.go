@@ -45,6 +45,9 @@ type Command struct {
 	//	*Command_StopPoolResize
 	//	*Command_RemoveNodes
 	//	*Command_FinishResize
+	//	*Command_EnableAutoScale
+	//	*Command_DisableAutoScale
+	//	*Command_RecordAutoScale
 	//	*Command_CreateNodes
 	//	*Command_NodeHello
 	//	*Command_NodeLost
@@ -237,6 +240,33 @@ func (x *Command) GetFinishResize() *FinishResize {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_FinishResize); ok {
 			return x.FinishResize
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetEnableAutoScale() *EnableAutoScale {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_EnableAutoScale); ok {
+			return x.EnableAutoScale
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDisableAutoScale() *DisableAutoScale {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_DisableAutoScale); ok {
+			return x.DisableAutoScale
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRecordAutoScale() *RecordAutoScale {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_RecordAutoScale); ok {
+			return x.RecordAutoScale
 		}
 	}
 	return nil
@@ -514,6 +544,18 @@ type Command_FinishResize struct {
 	FinishResize *FinishResize `protobuf:"bytes,26,opt,name=finish_resize,json=finishResize,proto3,oneof"`
 }
 
+type Command_EnableAutoScale struct {
+	EnableAutoScale *EnableAutoScale `protobuf:"bytes,27,opt,name=enable_auto_scale,json=enableAutoScale,proto3,oneof"`
+}
+
+type Command_DisableAutoScale struct {
+	DisableAutoScale *DisableAutoScale `protobuf:"bytes,28,opt,name=disable_auto_scale,json=disableAutoScale,proto3,oneof"`
+}
+
+type Command_RecordAutoScale struct {
+	RecordAutoScale *RecordAutoScale `protobuf:"bytes,29,opt,name=record_auto_scale,json=recordAutoScale,proto3,oneof"`
+}
+
 type Command_CreateNodes struct {
 	CreateNodes *CreateNodes `protobuf:"bytes,30,opt,name=create_nodes,json=createNodes,proto3,oneof"`
 }
@@ -635,6 +677,12 @@ func (*Command_StopPoolResize) isCommand_Kind() {}
 func (*Command_RemoveNodes) isCommand_Kind() {}
 
 func (*Command_FinishResize) isCommand_Kind() {}
+
+func (*Command_EnableAutoScale) isCommand_Kind() {}
+
+func (*Command_DisableAutoScale) isCommand_Kind() {}
+
+func (*Command_RecordAutoScale) isCommand_Kind() {}
 
 func (*Command_CreateNodes) isCommand_Kind() {}
 
@@ -2943,11 +2991,256 @@ func (x *DeleteApplication) GetApplicationId() string {
 	return ""
 }
 
+type EnableAutoScale struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	PoolId string                 `protobuf:"bytes,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	// Its formula is one that was parsed, or empty.
+	Options       *v11.PoolEnableAutoScaleOptions `protobuf:"bytes,2,opt,name=options,proto3" json:"options,omitempty"`
+	Conditions    *v11.Conditions                 `protobuf:"bytes,3,opt,name=conditions,proto3" json:"conditions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnableAutoScale) Reset() {
+	*x = EnableAutoScale{}
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnableAutoScale) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnableAutoScale) ProtoMessage() {}
+
+func (x *EnableAutoScale) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnableAutoScale.ProtoReflect.Descriptor instead.
+func (*EnableAutoScale) Descriptor() ([]byte, []int) {
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *EnableAutoScale) GetPoolId() string {
+	if x != nil {
+		return x.PoolId
+	}
+	return ""
+}
+
+func (x *EnableAutoScale) GetOptions() *v11.PoolEnableAutoScaleOptions {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *EnableAutoScale) GetConditions() *v11.Conditions {
+	if x != nil {
+		return x.Conditions
+	}
+	return nil
+}
+
+type DisableAutoScale struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        string                 `protobuf:"bytes,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisableAutoScale) Reset() {
+	*x = DisableAutoScale{}
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisableAutoScale) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisableAutoScale) ProtoMessage() {}
+
+func (x *DisableAutoScale) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisableAutoScale.ProtoReflect.Descriptor instead.
+func (*DisableAutoScale) Descriptor() ([]byte, []int) {
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *DisableAutoScale) GetPoolId() string {
+	if x != nil {
+		return x.PoolId
+	}
+	return ""
+}
+
+// RecordAutoScale records an evaluation of a pool's formula and follows its results.
+type RecordAutoScale struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	PoolId string                 `protobuf:"bytes,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Run    *v11.AutoScaleRun      `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	// What the formula asks for; not set where it failed.
+	Targets *AutoScaleTargets `protobuf:"bytes,3,opt,name=targets,proto3" json:"targets,omitempty"`
+	// The time of the evaluation that this one is, Unix nanoseconds: a pool whose time is another has been changed or evaluated meanwhile.
+	Due int64 `protobuf:"varint,4,opt,name=due,proto3" json:"due,omitempty"`
+	// When the next one is due, Unix nanoseconds.
+	Next          int64 `protobuf:"varint,5,opt,name=next,proto3" json:"next,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordAutoScale) Reset() {
+	*x = RecordAutoScale{}
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordAutoScale) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordAutoScale) ProtoMessage() {}
+
+func (x *RecordAutoScale) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordAutoScale.ProtoReflect.Descriptor instead.
+func (*RecordAutoScale) Descriptor() ([]byte, []int) {
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *RecordAutoScale) GetPoolId() string {
+	if x != nil {
+		return x.PoolId
+	}
+	return ""
+}
+
+func (x *RecordAutoScale) GetRun() *v11.AutoScaleRun {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *RecordAutoScale) GetTargets() *AutoScaleTargets {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+func (x *RecordAutoScale) GetDue() int64 {
+	if x != nil {
+		return x.Due
+	}
+	return 0
+}
+
+func (x *RecordAutoScale) GetNext() int64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
+type AutoScaleTargets struct {
+	state         protoimpl.MessageState     `protogen:"open.v1"`
+	Dedicated     int32                      `protobuf:"varint,1,opt,name=dedicated,proto3" json:"dedicated,omitempty"`
+	LowPriority   int32                      `protobuf:"varint,2,opt,name=low_priority,json=lowPriority,proto3" json:"low_priority,omitempty"`
+	Deallocation  v11.NodeDeallocationOption `protobuf:"varint,3,opt,name=deallocation,proto3,enum=batchyard.api.v1.NodeDeallocationOption" json:"deallocation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AutoScaleTargets) Reset() {
+	*x = AutoScaleTargets{}
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AutoScaleTargets) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AutoScaleTargets) ProtoMessage() {}
+
+func (x *AutoScaleTargets) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AutoScaleTargets.ProtoReflect.Descriptor instead.
+func (*AutoScaleTargets) Descriptor() ([]byte, []int) {
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *AutoScaleTargets) GetDedicated() int32 {
+	if x != nil {
+		return x.Dedicated
+	}
+	return 0
+}
+
+func (x *AutoScaleTargets) GetLowPriority() int32 {
+	if x != nil {
+		return x.LowPriority
+	}
+	return 0
+}
+
+func (x *AutoScaleTargets) GetDeallocation() v11.NodeDeallocationOption {
+	if x != nil {
+		return x.Deallocation
+	}
+	return v11.NodeDeallocationOption(0)
+}
+
 var File_batchyard_raftlog_v1_commands_proto protoreflect.FileDescriptor
 
 const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\n" +
-	"#batchyard/raftlog/v1/commands.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a batchyard/api/v1/execution.proto\x1a\"batchyard/raftlog/v1/records.proto\"\xbc\x15\n" +
+	"#batchyard/raftlog/v1/commands.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a batchyard/api/v1/execution.proto\x1a\"batchyard/raftlog/v1/records.proto\"\xbe\x17\n" +
 	"\aCommand\x12\x10\n" +
 	"\x03now\x18\x01 \x01(\x03R\x03now\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12C\n" +
@@ -2970,7 +3263,10 @@ const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"resizePool\x12P\n" +
 	"\x10stop_pool_resize\x18\x18 \x01(\v2$.batchyard.raftlog.v1.StopPoolResizeH\x00R\x0estopPoolResize\x12F\n" +
 	"\fremove_nodes\x18\x19 \x01(\v2!.batchyard.raftlog.v1.RemoveNodesH\x00R\vremoveNodes\x12I\n" +
-	"\rfinish_resize\x18\x1a \x01(\v2\".batchyard.raftlog.v1.FinishResizeH\x00R\ffinishResize\x12F\n" +
+	"\rfinish_resize\x18\x1a \x01(\v2\".batchyard.raftlog.v1.FinishResizeH\x00R\ffinishResize\x12S\n" +
+	"\x11enable_auto_scale\x18\x1b \x01(\v2%.batchyard.raftlog.v1.EnableAutoScaleH\x00R\x0fenableAutoScale\x12V\n" +
+	"\x12disable_auto_scale\x18\x1c \x01(\v2&.batchyard.raftlog.v1.DisableAutoScaleH\x00R\x10disableAutoScale\x12S\n" +
+	"\x11record_auto_scale\x18\x1d \x01(\v2%.batchyard.raftlog.v1.RecordAutoScaleH\x00R\x0frecordAutoScale\x12F\n" +
 	"\fcreate_nodes\x18\x1e \x01(\v2!.batchyard.raftlog.v1.CreateNodesH\x00R\vcreateNodes\x12@\n" +
 	"\n" +
 	"node_hello\x18\x1f \x01(\v2\x1f.batchyard.raftlog.v1.NodeHelloH\x00R\tnodeHello\x12=\n" +
@@ -3186,7 +3482,25 @@ const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\x06record\x18\x01 \x01(\v2'.batchyard.raftlog.v1.ApplicationRecordR\x06record\x12\x16\n" +
 	"\x06create\x18\x02 \x01(\bR\x06create\":\n" +
 	"\x11DeleteApplication\x12%\n" +
-	"\x0eapplication_id\x18\x01 \x01(\tR\rapplicationIdBEZCgithub.com/batchyard/batchyard/proto/batchyard/raftlog/v1;raftlogv1b\x06proto3"
+	"\x0eapplication_id\x18\x01 \x01(\tR\rapplicationId\"\xb0\x01\n" +
+	"\x0fEnableAutoScale\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12F\n" +
+	"\aoptions\x18\x02 \x01(\v2,.batchyard.api.v1.PoolEnableAutoScaleOptionsR\aoptions\x12<\n" +
+	"\n" +
+	"conditions\x18\x03 \x01(\v2\x1c.batchyard.api.v1.ConditionsR\n" +
+	"conditions\"+\n" +
+	"\x10DisableAutoScale\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\tR\x06poolId\"\xc4\x01\n" +
+	"\x0fRecordAutoScale\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\tR\x06poolId\x120\n" +
+	"\x03run\x18\x02 \x01(\v2\x1e.batchyard.api.v1.AutoScaleRunR\x03run\x12@\n" +
+	"\atargets\x18\x03 \x01(\v2&.batchyard.raftlog.v1.AutoScaleTargetsR\atargets\x12\x10\n" +
+	"\x03due\x18\x04 \x01(\x03R\x03due\x12\x12\n" +
+	"\x04next\x18\x05 \x01(\x03R\x04next\"\xa1\x01\n" +
+	"\x10AutoScaleTargets\x12\x1c\n" +
+	"\tdedicated\x18\x01 \x01(\x05R\tdedicated\x12!\n" +
+	"\flow_priority\x18\x02 \x01(\x05R\vlowPriority\x12L\n" +
+	"\fdeallocation\x18\x03 \x01(\x0e2(.batchyard.api.v1.NodeDeallocationOptionR\fdeallocationBEZCgithub.com/batchyard/batchyard/proto/batchyard/raftlog/v1;raftlogv1b\x06proto3"
 
 var (
 	file_batchyard_raftlog_v1_commands_proto_rawDescOnce sync.Once
@@ -3200,70 +3514,77 @@ func file_batchyard_raftlog_v1_commands_proto_rawDescGZIP() []byte {
 	return file_batchyard_raftlog_v1_commands_proto_rawDescData
 }
 
-var file_batchyard_raftlog_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_batchyard_raftlog_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_batchyard_raftlog_v1_commands_proto_goTypes = []any{
-	(*Command)(nil),                      // 0: batchyard.raftlog.v1.Command
-	(*PutAccount)(nil),                   // 1: batchyard.raftlog.v1.PutAccount
-	(*DeleteAccount)(nil),                // 2: batchyard.raftlog.v1.DeleteAccount
-	(*PutJoinToken)(nil),                 // 3: batchyard.raftlog.v1.PutJoinToken
-	(*UseJoinToken)(nil),                 // 4: batchyard.raftlog.v1.UseJoinToken
-	(*PutMember)(nil),                    // 5: batchyard.raftlog.v1.PutMember
-	(*DeleteMember)(nil),                 // 6: batchyard.raftlog.v1.DeleteMember
-	(*CreatePool)(nil),                   // 7: batchyard.raftlog.v1.CreatePool
-	(*UpdatePool)(nil),                   // 8: batchyard.raftlog.v1.UpdatePool
-	(*DeletePool)(nil),                   // 9: batchyard.raftlog.v1.DeletePool
-	(*ResizePool)(nil),                   // 10: batchyard.raftlog.v1.ResizePool
-	(*StopPoolResize)(nil),               // 11: batchyard.raftlog.v1.StopPoolResize
-	(*RemoveNodes)(nil),                  // 12: batchyard.raftlog.v1.RemoveNodes
-	(*FinishResize)(nil),                 // 13: batchyard.raftlog.v1.FinishResize
-	(*CreateNodes)(nil),                  // 14: batchyard.raftlog.v1.CreateNodes
-	(*NodeHello)(nil),                    // 15: batchyard.raftlog.v1.NodeHello
-	(*NodeLost)(nil),                     // 16: batchyard.raftlog.v1.NodeLost
-	(*DeleteNode)(nil),                   // 17: batchyard.raftlog.v1.DeleteNode
-	(*LeaveNodes)(nil),                   // 18: batchyard.raftlog.v1.LeaveNodes
-	(*SetNodeScheduling)(nil),            // 19: batchyard.raftlog.v1.SetNodeScheduling
-	(*SetNodeState)(nil),                 // 20: batchyard.raftlog.v1.SetNodeState
-	(*CreateJob)(nil),                    // 21: batchyard.raftlog.v1.CreateJob
-	(*UpdateJob)(nil),                    // 22: batchyard.raftlog.v1.UpdateJob
-	(*DeleteJob)(nil),                    // 23: batchyard.raftlog.v1.DeleteJob
-	(*DisableJob)(nil),                   // 24: batchyard.raftlog.v1.DisableJob
-	(*EnableJob)(nil),                    // 25: batchyard.raftlog.v1.EnableJob
-	(*TerminateJob)(nil),                 // 26: batchyard.raftlog.v1.TerminateJob
-	(*AdvanceJob)(nil),                   // 27: batchyard.raftlog.v1.AdvanceJob
-	(*NewTask)(nil),                      // 28: batchyard.raftlog.v1.NewTask
-	(*AddTasks)(nil),                     // 29: batchyard.raftlog.v1.AddTasks
-	(*UpdateTask)(nil),                   // 30: batchyard.raftlog.v1.UpdateTask
-	(*DeleteTask)(nil),                   // 31: batchyard.raftlog.v1.DeleteTask
-	(*TerminateTask)(nil),                // 32: batchyard.raftlog.v1.TerminateTask
-	(*ReactivateTask)(nil),               // 33: batchyard.raftlog.v1.ReactivateTask
-	(*AssignTasks)(nil),                  // 34: batchyard.raftlog.v1.AssignTasks
-	(*NodePlan)(nil),                     // 35: batchyard.raftlog.v1.NodePlan
-	(*PlannedTask)(nil),                  // 36: batchyard.raftlog.v1.PlannedTask
-	(*ReportAttempts)(nil),               // 37: batchyard.raftlog.v1.ReportAttempts
-	(*RetractTasks)(nil),                 // 38: batchyard.raftlog.v1.RetractTasks
-	(*PutApplication)(nil),               // 39: batchyard.raftlog.v1.PutApplication
-	(*DeleteApplication)(nil),            // 40: batchyard.raftlog.v1.DeleteApplication
-	(*AccountRecord)(nil),                // 41: batchyard.raftlog.v1.AccountRecord
-	(*JoinTokenRecord)(nil),              // 42: batchyard.raftlog.v1.JoinTokenRecord
-	(*v1.NodeFacts)(nil),                 // 43: batchyard.agent.v1.NodeFacts
-	(*MemberRecord)(nil),                 // 44: batchyard.raftlog.v1.MemberRecord
-	(*v11.Pool)(nil),                     // 45: batchyard.api.v1.Pool
-	(*v11.PoolUpdateOptions)(nil),        // 46: batchyard.api.v1.PoolUpdateOptions
-	(*v11.Conditions)(nil),               // 47: batchyard.api.v1.Conditions
-	(*v11.PoolResizeOptions)(nil),        // 48: batchyard.api.v1.PoolResizeOptions
-	(*v11.NodeRemoveOptions)(nil),        // 49: batchyard.api.v1.NodeRemoveOptions
-	(*v11.ResizeError)(nil),              // 50: batchyard.api.v1.ResizeError
-	(v11.NodeDisableSchedulingOption)(0), // 51: batchyard.api.v1.NodeDisableSchedulingOption
-	(v11.NodeState)(0),                   // 52: batchyard.api.v1.NodeState
-	(*v11.NodeError)(nil),                // 53: batchyard.api.v1.NodeError
-	(*v11.Job)(nil),                      // 54: batchyard.api.v1.Job
-	(*v11.JobUpdateOptions)(nil),         // 55: batchyard.api.v1.JobUpdateOptions
-	(v11.DisableJobOption)(0),            // 56: batchyard.api.v1.DisableJobOption
-	(*v11.TaskDependencies)(nil),         // 57: batchyard.api.v1.TaskDependencies
-	(*v11.TaskConstraints)(nil),          // 58: batchyard.api.v1.TaskConstraints
-	(*v1.AttemptReport)(nil),             // 59: batchyard.agent.v1.AttemptReport
-	(*v1.AttemptRef)(nil),                // 60: batchyard.agent.v1.AttemptRef
-	(*ApplicationRecord)(nil),            // 61: batchyard.raftlog.v1.ApplicationRecord
+	(*Command)(nil),                        // 0: batchyard.raftlog.v1.Command
+	(*PutAccount)(nil),                     // 1: batchyard.raftlog.v1.PutAccount
+	(*DeleteAccount)(nil),                  // 2: batchyard.raftlog.v1.DeleteAccount
+	(*PutJoinToken)(nil),                   // 3: batchyard.raftlog.v1.PutJoinToken
+	(*UseJoinToken)(nil),                   // 4: batchyard.raftlog.v1.UseJoinToken
+	(*PutMember)(nil),                      // 5: batchyard.raftlog.v1.PutMember
+	(*DeleteMember)(nil),                   // 6: batchyard.raftlog.v1.DeleteMember
+	(*CreatePool)(nil),                     // 7: batchyard.raftlog.v1.CreatePool
+	(*UpdatePool)(nil),                     // 8: batchyard.raftlog.v1.UpdatePool
+	(*DeletePool)(nil),                     // 9: batchyard.raftlog.v1.DeletePool
+	(*ResizePool)(nil),                     // 10: batchyard.raftlog.v1.ResizePool
+	(*StopPoolResize)(nil),                 // 11: batchyard.raftlog.v1.StopPoolResize
+	(*RemoveNodes)(nil),                    // 12: batchyard.raftlog.v1.RemoveNodes
+	(*FinishResize)(nil),                   // 13: batchyard.raftlog.v1.FinishResize
+	(*CreateNodes)(nil),                    // 14: batchyard.raftlog.v1.CreateNodes
+	(*NodeHello)(nil),                      // 15: batchyard.raftlog.v1.NodeHello
+	(*NodeLost)(nil),                       // 16: batchyard.raftlog.v1.NodeLost
+	(*DeleteNode)(nil),                     // 17: batchyard.raftlog.v1.DeleteNode
+	(*LeaveNodes)(nil),                     // 18: batchyard.raftlog.v1.LeaveNodes
+	(*SetNodeScheduling)(nil),              // 19: batchyard.raftlog.v1.SetNodeScheduling
+	(*SetNodeState)(nil),                   // 20: batchyard.raftlog.v1.SetNodeState
+	(*CreateJob)(nil),                      // 21: batchyard.raftlog.v1.CreateJob
+	(*UpdateJob)(nil),                      // 22: batchyard.raftlog.v1.UpdateJob
+	(*DeleteJob)(nil),                      // 23: batchyard.raftlog.v1.DeleteJob
+	(*DisableJob)(nil),                     // 24: batchyard.raftlog.v1.DisableJob
+	(*EnableJob)(nil),                      // 25: batchyard.raftlog.v1.EnableJob
+	(*TerminateJob)(nil),                   // 26: batchyard.raftlog.v1.TerminateJob
+	(*AdvanceJob)(nil),                     // 27: batchyard.raftlog.v1.AdvanceJob
+	(*NewTask)(nil),                        // 28: batchyard.raftlog.v1.NewTask
+	(*AddTasks)(nil),                       // 29: batchyard.raftlog.v1.AddTasks
+	(*UpdateTask)(nil),                     // 30: batchyard.raftlog.v1.UpdateTask
+	(*DeleteTask)(nil),                     // 31: batchyard.raftlog.v1.DeleteTask
+	(*TerminateTask)(nil),                  // 32: batchyard.raftlog.v1.TerminateTask
+	(*ReactivateTask)(nil),                 // 33: batchyard.raftlog.v1.ReactivateTask
+	(*AssignTasks)(nil),                    // 34: batchyard.raftlog.v1.AssignTasks
+	(*NodePlan)(nil),                       // 35: batchyard.raftlog.v1.NodePlan
+	(*PlannedTask)(nil),                    // 36: batchyard.raftlog.v1.PlannedTask
+	(*ReportAttempts)(nil),                 // 37: batchyard.raftlog.v1.ReportAttempts
+	(*RetractTasks)(nil),                   // 38: batchyard.raftlog.v1.RetractTasks
+	(*PutApplication)(nil),                 // 39: batchyard.raftlog.v1.PutApplication
+	(*DeleteApplication)(nil),              // 40: batchyard.raftlog.v1.DeleteApplication
+	(*EnableAutoScale)(nil),                // 41: batchyard.raftlog.v1.EnableAutoScale
+	(*DisableAutoScale)(nil),               // 42: batchyard.raftlog.v1.DisableAutoScale
+	(*RecordAutoScale)(nil),                // 43: batchyard.raftlog.v1.RecordAutoScale
+	(*AutoScaleTargets)(nil),               // 44: batchyard.raftlog.v1.AutoScaleTargets
+	(*AccountRecord)(nil),                  // 45: batchyard.raftlog.v1.AccountRecord
+	(*JoinTokenRecord)(nil),                // 46: batchyard.raftlog.v1.JoinTokenRecord
+	(*v1.NodeFacts)(nil),                   // 47: batchyard.agent.v1.NodeFacts
+	(*MemberRecord)(nil),                   // 48: batchyard.raftlog.v1.MemberRecord
+	(*v11.Pool)(nil),                       // 49: batchyard.api.v1.Pool
+	(*v11.PoolUpdateOptions)(nil),          // 50: batchyard.api.v1.PoolUpdateOptions
+	(*v11.Conditions)(nil),                 // 51: batchyard.api.v1.Conditions
+	(*v11.PoolResizeOptions)(nil),          // 52: batchyard.api.v1.PoolResizeOptions
+	(*v11.NodeRemoveOptions)(nil),          // 53: batchyard.api.v1.NodeRemoveOptions
+	(*v11.ResizeError)(nil),                // 54: batchyard.api.v1.ResizeError
+	(v11.NodeDisableSchedulingOption)(0),   // 55: batchyard.api.v1.NodeDisableSchedulingOption
+	(v11.NodeState)(0),                     // 56: batchyard.api.v1.NodeState
+	(*v11.NodeError)(nil),                  // 57: batchyard.api.v1.NodeError
+	(*v11.Job)(nil),                        // 58: batchyard.api.v1.Job
+	(*v11.JobUpdateOptions)(nil),           // 59: batchyard.api.v1.JobUpdateOptions
+	(v11.DisableJobOption)(0),              // 60: batchyard.api.v1.DisableJobOption
+	(*v11.TaskDependencies)(nil),           // 61: batchyard.api.v1.TaskDependencies
+	(*v11.TaskConstraints)(nil),            // 62: batchyard.api.v1.TaskConstraints
+	(*v1.AttemptReport)(nil),               // 63: batchyard.agent.v1.AttemptReport
+	(*v1.AttemptRef)(nil),                  // 64: batchyard.agent.v1.AttemptRef
+	(*ApplicationRecord)(nil),              // 65: batchyard.raftlog.v1.ApplicationRecord
+	(*v11.PoolEnableAutoScaleOptions)(nil), // 66: batchyard.api.v1.PoolEnableAutoScaleOptions
+	(*v11.AutoScaleRun)(nil),               // 67: batchyard.api.v1.AutoScaleRun
+	(v11.NodeDeallocationOption)(0),        // 68: batchyard.api.v1.NodeDeallocationOption
 }
 var file_batchyard_raftlog_v1_commands_proto_depIdxs = []int32{
 	1,  // 0: batchyard.raftlog.v1.Command.put_account:type_name -> batchyard.raftlog.v1.PutAccount
@@ -3279,73 +3600,81 @@ var file_batchyard_raftlog_v1_commands_proto_depIdxs = []int32{
 	11, // 10: batchyard.raftlog.v1.Command.stop_pool_resize:type_name -> batchyard.raftlog.v1.StopPoolResize
 	12, // 11: batchyard.raftlog.v1.Command.remove_nodes:type_name -> batchyard.raftlog.v1.RemoveNodes
 	13, // 12: batchyard.raftlog.v1.Command.finish_resize:type_name -> batchyard.raftlog.v1.FinishResize
-	14, // 13: batchyard.raftlog.v1.Command.create_nodes:type_name -> batchyard.raftlog.v1.CreateNodes
-	15, // 14: batchyard.raftlog.v1.Command.node_hello:type_name -> batchyard.raftlog.v1.NodeHello
-	16, // 15: batchyard.raftlog.v1.Command.node_lost:type_name -> batchyard.raftlog.v1.NodeLost
-	17, // 16: batchyard.raftlog.v1.Command.delete_node:type_name -> batchyard.raftlog.v1.DeleteNode
-	19, // 17: batchyard.raftlog.v1.Command.set_node_scheduling:type_name -> batchyard.raftlog.v1.SetNodeScheduling
-	20, // 18: batchyard.raftlog.v1.Command.set_node_state:type_name -> batchyard.raftlog.v1.SetNodeState
-	18, // 19: batchyard.raftlog.v1.Command.leave_nodes:type_name -> batchyard.raftlog.v1.LeaveNodes
-	21, // 20: batchyard.raftlog.v1.Command.create_job:type_name -> batchyard.raftlog.v1.CreateJob
-	22, // 21: batchyard.raftlog.v1.Command.update_job:type_name -> batchyard.raftlog.v1.UpdateJob
-	23, // 22: batchyard.raftlog.v1.Command.delete_job:type_name -> batchyard.raftlog.v1.DeleteJob
-	24, // 23: batchyard.raftlog.v1.Command.disable_job:type_name -> batchyard.raftlog.v1.DisableJob
-	25, // 24: batchyard.raftlog.v1.Command.enable_job:type_name -> batchyard.raftlog.v1.EnableJob
-	26, // 25: batchyard.raftlog.v1.Command.terminate_job:type_name -> batchyard.raftlog.v1.TerminateJob
-	27, // 26: batchyard.raftlog.v1.Command.advance_job:type_name -> batchyard.raftlog.v1.AdvanceJob
-	29, // 27: batchyard.raftlog.v1.Command.add_tasks:type_name -> batchyard.raftlog.v1.AddTasks
-	30, // 28: batchyard.raftlog.v1.Command.update_task:type_name -> batchyard.raftlog.v1.UpdateTask
-	31, // 29: batchyard.raftlog.v1.Command.delete_task:type_name -> batchyard.raftlog.v1.DeleteTask
-	32, // 30: batchyard.raftlog.v1.Command.terminate_task:type_name -> batchyard.raftlog.v1.TerminateTask
-	33, // 31: batchyard.raftlog.v1.Command.reactivate_task:type_name -> batchyard.raftlog.v1.ReactivateTask
-	34, // 32: batchyard.raftlog.v1.Command.assign_tasks:type_name -> batchyard.raftlog.v1.AssignTasks
-	37, // 33: batchyard.raftlog.v1.Command.report_attempts:type_name -> batchyard.raftlog.v1.ReportAttempts
-	38, // 34: batchyard.raftlog.v1.Command.retract_tasks:type_name -> batchyard.raftlog.v1.RetractTasks
-	39, // 35: batchyard.raftlog.v1.Command.put_application:type_name -> batchyard.raftlog.v1.PutApplication
-	40, // 36: batchyard.raftlog.v1.Command.delete_application:type_name -> batchyard.raftlog.v1.DeleteApplication
-	41, // 37: batchyard.raftlog.v1.PutAccount.record:type_name -> batchyard.raftlog.v1.AccountRecord
-	42, // 38: batchyard.raftlog.v1.PutJoinToken.record:type_name -> batchyard.raftlog.v1.JoinTokenRecord
-	43, // 39: batchyard.raftlog.v1.UseJoinToken.facts:type_name -> batchyard.agent.v1.NodeFacts
-	44, // 40: batchyard.raftlog.v1.PutMember.record:type_name -> batchyard.raftlog.v1.MemberRecord
-	45, // 41: batchyard.raftlog.v1.CreatePool.pool:type_name -> batchyard.api.v1.Pool
-	46, // 42: batchyard.raftlog.v1.UpdatePool.update:type_name -> batchyard.api.v1.PoolUpdateOptions
-	47, // 43: batchyard.raftlog.v1.UpdatePool.conditions:type_name -> batchyard.api.v1.Conditions
-	47, // 44: batchyard.raftlog.v1.DeletePool.conditions:type_name -> batchyard.api.v1.Conditions
-	48, // 45: batchyard.raftlog.v1.ResizePool.options:type_name -> batchyard.api.v1.PoolResizeOptions
-	47, // 46: batchyard.raftlog.v1.ResizePool.conditions:type_name -> batchyard.api.v1.Conditions
-	47, // 47: batchyard.raftlog.v1.StopPoolResize.conditions:type_name -> batchyard.api.v1.Conditions
-	49, // 48: batchyard.raftlog.v1.RemoveNodes.options:type_name -> batchyard.api.v1.NodeRemoveOptions
-	47, // 49: batchyard.raftlog.v1.RemoveNodes.conditions:type_name -> batchyard.api.v1.Conditions
-	50, // 50: batchyard.raftlog.v1.FinishResize.errors:type_name -> batchyard.api.v1.ResizeError
-	43, // 51: batchyard.raftlog.v1.NodeHello.facts:type_name -> batchyard.agent.v1.NodeFacts
-	51, // 52: batchyard.raftlog.v1.SetNodeScheduling.option:type_name -> batchyard.api.v1.NodeDisableSchedulingOption
-	52, // 53: batchyard.raftlog.v1.SetNodeState.state:type_name -> batchyard.api.v1.NodeState
-	53, // 54: batchyard.raftlog.v1.SetNodeState.errors:type_name -> batchyard.api.v1.NodeError
-	54, // 55: batchyard.raftlog.v1.CreateJob.job:type_name -> batchyard.api.v1.Job
-	55, // 56: batchyard.raftlog.v1.UpdateJob.update:type_name -> batchyard.api.v1.JobUpdateOptions
-	47, // 57: batchyard.raftlog.v1.UpdateJob.conditions:type_name -> batchyard.api.v1.Conditions
-	47, // 58: batchyard.raftlog.v1.DeleteJob.conditions:type_name -> batchyard.api.v1.Conditions
-	56, // 59: batchyard.raftlog.v1.DisableJob.option:type_name -> batchyard.api.v1.DisableJobOption
-	47, // 60: batchyard.raftlog.v1.DisableJob.conditions:type_name -> batchyard.api.v1.Conditions
-	47, // 61: batchyard.raftlog.v1.EnableJob.conditions:type_name -> batchyard.api.v1.Conditions
-	47, // 62: batchyard.raftlog.v1.TerminateJob.conditions:type_name -> batchyard.api.v1.Conditions
-	57, // 63: batchyard.raftlog.v1.NewTask.depends_on:type_name -> batchyard.api.v1.TaskDependencies
-	28, // 64: batchyard.raftlog.v1.AddTasks.tasks:type_name -> batchyard.raftlog.v1.NewTask
-	58, // 65: batchyard.raftlog.v1.UpdateTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	47, // 66: batchyard.raftlog.v1.UpdateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	47, // 67: batchyard.raftlog.v1.DeleteTask.conditions:type_name -> batchyard.api.v1.Conditions
-	47, // 68: batchyard.raftlog.v1.TerminateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	47, // 69: batchyard.raftlog.v1.ReactivateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	35, // 70: batchyard.raftlog.v1.AssignTasks.nodes:type_name -> batchyard.raftlog.v1.NodePlan
-	36, // 71: batchyard.raftlog.v1.NodePlan.tasks:type_name -> batchyard.raftlog.v1.PlannedTask
-	59, // 72: batchyard.raftlog.v1.ReportAttempts.reports:type_name -> batchyard.agent.v1.AttemptReport
-	60, // 73: batchyard.raftlog.v1.RetractTasks.attempts:type_name -> batchyard.agent.v1.AttemptRef
-	61, // 74: batchyard.raftlog.v1.PutApplication.record:type_name -> batchyard.raftlog.v1.ApplicationRecord
-	75, // [75:75] is the sub-list for method output_type
-	75, // [75:75] is the sub-list for method input_type
-	75, // [75:75] is the sub-list for extension type_name
-	75, // [75:75] is the sub-list for extension extendee
-	0,  // [0:75] is the sub-list for field type_name
+	41, // 13: batchyard.raftlog.v1.Command.enable_auto_scale:type_name -> batchyard.raftlog.v1.EnableAutoScale
+	42, // 14: batchyard.raftlog.v1.Command.disable_auto_scale:type_name -> batchyard.raftlog.v1.DisableAutoScale
+	43, // 15: batchyard.raftlog.v1.Command.record_auto_scale:type_name -> batchyard.raftlog.v1.RecordAutoScale
+	14, // 16: batchyard.raftlog.v1.Command.create_nodes:type_name -> batchyard.raftlog.v1.CreateNodes
+	15, // 17: batchyard.raftlog.v1.Command.node_hello:type_name -> batchyard.raftlog.v1.NodeHello
+	16, // 18: batchyard.raftlog.v1.Command.node_lost:type_name -> batchyard.raftlog.v1.NodeLost
+	17, // 19: batchyard.raftlog.v1.Command.delete_node:type_name -> batchyard.raftlog.v1.DeleteNode
+	19, // 20: batchyard.raftlog.v1.Command.set_node_scheduling:type_name -> batchyard.raftlog.v1.SetNodeScheduling
+	20, // 21: batchyard.raftlog.v1.Command.set_node_state:type_name -> batchyard.raftlog.v1.SetNodeState
+	18, // 22: batchyard.raftlog.v1.Command.leave_nodes:type_name -> batchyard.raftlog.v1.LeaveNodes
+	21, // 23: batchyard.raftlog.v1.Command.create_job:type_name -> batchyard.raftlog.v1.CreateJob
+	22, // 24: batchyard.raftlog.v1.Command.update_job:type_name -> batchyard.raftlog.v1.UpdateJob
+	23, // 25: batchyard.raftlog.v1.Command.delete_job:type_name -> batchyard.raftlog.v1.DeleteJob
+	24, // 26: batchyard.raftlog.v1.Command.disable_job:type_name -> batchyard.raftlog.v1.DisableJob
+	25, // 27: batchyard.raftlog.v1.Command.enable_job:type_name -> batchyard.raftlog.v1.EnableJob
+	26, // 28: batchyard.raftlog.v1.Command.terminate_job:type_name -> batchyard.raftlog.v1.TerminateJob
+	27, // 29: batchyard.raftlog.v1.Command.advance_job:type_name -> batchyard.raftlog.v1.AdvanceJob
+	29, // 30: batchyard.raftlog.v1.Command.add_tasks:type_name -> batchyard.raftlog.v1.AddTasks
+	30, // 31: batchyard.raftlog.v1.Command.update_task:type_name -> batchyard.raftlog.v1.UpdateTask
+	31, // 32: batchyard.raftlog.v1.Command.delete_task:type_name -> batchyard.raftlog.v1.DeleteTask
+	32, // 33: batchyard.raftlog.v1.Command.terminate_task:type_name -> batchyard.raftlog.v1.TerminateTask
+	33, // 34: batchyard.raftlog.v1.Command.reactivate_task:type_name -> batchyard.raftlog.v1.ReactivateTask
+	34, // 35: batchyard.raftlog.v1.Command.assign_tasks:type_name -> batchyard.raftlog.v1.AssignTasks
+	37, // 36: batchyard.raftlog.v1.Command.report_attempts:type_name -> batchyard.raftlog.v1.ReportAttempts
+	38, // 37: batchyard.raftlog.v1.Command.retract_tasks:type_name -> batchyard.raftlog.v1.RetractTasks
+	39, // 38: batchyard.raftlog.v1.Command.put_application:type_name -> batchyard.raftlog.v1.PutApplication
+	40, // 39: batchyard.raftlog.v1.Command.delete_application:type_name -> batchyard.raftlog.v1.DeleteApplication
+	45, // 40: batchyard.raftlog.v1.PutAccount.record:type_name -> batchyard.raftlog.v1.AccountRecord
+	46, // 41: batchyard.raftlog.v1.PutJoinToken.record:type_name -> batchyard.raftlog.v1.JoinTokenRecord
+	47, // 42: batchyard.raftlog.v1.UseJoinToken.facts:type_name -> batchyard.agent.v1.NodeFacts
+	48, // 43: batchyard.raftlog.v1.PutMember.record:type_name -> batchyard.raftlog.v1.MemberRecord
+	49, // 44: batchyard.raftlog.v1.CreatePool.pool:type_name -> batchyard.api.v1.Pool
+	50, // 45: batchyard.raftlog.v1.UpdatePool.update:type_name -> batchyard.api.v1.PoolUpdateOptions
+	51, // 46: batchyard.raftlog.v1.UpdatePool.conditions:type_name -> batchyard.api.v1.Conditions
+	51, // 47: batchyard.raftlog.v1.DeletePool.conditions:type_name -> batchyard.api.v1.Conditions
+	52, // 48: batchyard.raftlog.v1.ResizePool.options:type_name -> batchyard.api.v1.PoolResizeOptions
+	51, // 49: batchyard.raftlog.v1.ResizePool.conditions:type_name -> batchyard.api.v1.Conditions
+	51, // 50: batchyard.raftlog.v1.StopPoolResize.conditions:type_name -> batchyard.api.v1.Conditions
+	53, // 51: batchyard.raftlog.v1.RemoveNodes.options:type_name -> batchyard.api.v1.NodeRemoveOptions
+	51, // 52: batchyard.raftlog.v1.RemoveNodes.conditions:type_name -> batchyard.api.v1.Conditions
+	54, // 53: batchyard.raftlog.v1.FinishResize.errors:type_name -> batchyard.api.v1.ResizeError
+	47, // 54: batchyard.raftlog.v1.NodeHello.facts:type_name -> batchyard.agent.v1.NodeFacts
+	55, // 55: batchyard.raftlog.v1.SetNodeScheduling.option:type_name -> batchyard.api.v1.NodeDisableSchedulingOption
+	56, // 56: batchyard.raftlog.v1.SetNodeState.state:type_name -> batchyard.api.v1.NodeState
+	57, // 57: batchyard.raftlog.v1.SetNodeState.errors:type_name -> batchyard.api.v1.NodeError
+	58, // 58: batchyard.raftlog.v1.CreateJob.job:type_name -> batchyard.api.v1.Job
+	59, // 59: batchyard.raftlog.v1.UpdateJob.update:type_name -> batchyard.api.v1.JobUpdateOptions
+	51, // 60: batchyard.raftlog.v1.UpdateJob.conditions:type_name -> batchyard.api.v1.Conditions
+	51, // 61: batchyard.raftlog.v1.DeleteJob.conditions:type_name -> batchyard.api.v1.Conditions
+	60, // 62: batchyard.raftlog.v1.DisableJob.option:type_name -> batchyard.api.v1.DisableJobOption
+	51, // 63: batchyard.raftlog.v1.DisableJob.conditions:type_name -> batchyard.api.v1.Conditions
+	51, // 64: batchyard.raftlog.v1.EnableJob.conditions:type_name -> batchyard.api.v1.Conditions
+	51, // 65: batchyard.raftlog.v1.TerminateJob.conditions:type_name -> batchyard.api.v1.Conditions
+	61, // 66: batchyard.raftlog.v1.NewTask.depends_on:type_name -> batchyard.api.v1.TaskDependencies
+	28, // 67: batchyard.raftlog.v1.AddTasks.tasks:type_name -> batchyard.raftlog.v1.NewTask
+	62, // 68: batchyard.raftlog.v1.UpdateTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	51, // 69: batchyard.raftlog.v1.UpdateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	51, // 70: batchyard.raftlog.v1.DeleteTask.conditions:type_name -> batchyard.api.v1.Conditions
+	51, // 71: batchyard.raftlog.v1.TerminateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	51, // 72: batchyard.raftlog.v1.ReactivateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	35, // 73: batchyard.raftlog.v1.AssignTasks.nodes:type_name -> batchyard.raftlog.v1.NodePlan
+	36, // 74: batchyard.raftlog.v1.NodePlan.tasks:type_name -> batchyard.raftlog.v1.PlannedTask
+	63, // 75: batchyard.raftlog.v1.ReportAttempts.reports:type_name -> batchyard.agent.v1.AttemptReport
+	64, // 76: batchyard.raftlog.v1.RetractTasks.attempts:type_name -> batchyard.agent.v1.AttemptRef
+	65, // 77: batchyard.raftlog.v1.PutApplication.record:type_name -> batchyard.raftlog.v1.ApplicationRecord
+	66, // 78: batchyard.raftlog.v1.EnableAutoScale.options:type_name -> batchyard.api.v1.PoolEnableAutoScaleOptions
+	51, // 79: batchyard.raftlog.v1.EnableAutoScale.conditions:type_name -> batchyard.api.v1.Conditions
+	67, // 80: batchyard.raftlog.v1.RecordAutoScale.run:type_name -> batchyard.api.v1.AutoScaleRun
+	44, // 81: batchyard.raftlog.v1.RecordAutoScale.targets:type_name -> batchyard.raftlog.v1.AutoScaleTargets
+	68, // 82: batchyard.raftlog.v1.AutoScaleTargets.deallocation:type_name -> batchyard.api.v1.NodeDeallocationOption
+	83, // [83:83] is the sub-list for method output_type
+	83, // [83:83] is the sub-list for method input_type
+	83, // [83:83] is the sub-list for extension type_name
+	83, // [83:83] is the sub-list for extension extendee
+	0,  // [0:83] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_raftlog_v1_commands_proto_init() }
@@ -3368,6 +3697,9 @@ func file_batchyard_raftlog_v1_commands_proto_init() {
 		(*Command_StopPoolResize)(nil),
 		(*Command_RemoveNodes)(nil),
 		(*Command_FinishResize)(nil),
+		(*Command_EnableAutoScale)(nil),
+		(*Command_DisableAutoScale)(nil),
+		(*Command_RecordAutoScale)(nil),
 		(*Command_CreateNodes)(nil),
 		(*Command_NodeHello)(nil),
 		(*Command_NodeLost)(nil),
@@ -3399,7 +3731,7 @@ func file_batchyard_raftlog_v1_commands_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_batchyard_raftlog_v1_commands_proto_rawDesc), len(file_batchyard_raftlog_v1_commands_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   41,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -166,8 +166,11 @@ type PoolRecord struct {
 	// When the resize in progress gives up.
 	ResizeDeadline int64                     `protobuf:"varint,4,opt,name=resize_deadline,json=resizeDeadline,proto3" json:"resize_deadline,omitempty"`
 	Deallocation   v1.NodeDeallocationOption `protobuf:"varint,5,opt,name=deallocation,proto3,enum=batchyard.api.v1.NodeDeallocationOption" json:"deallocation,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// When the pool's formula is to be evaluated next, and when scaling by a formula was last asked for. 0: never.
+	AutoScaleDue     int64 `protobuf:"varint,6,opt,name=auto_scale_due,json=autoScaleDue,proto3" json:"auto_scale_due,omitempty"`
+	AutoScaleEnabled int64 `protobuf:"varint,7,opt,name=auto_scale_enabled,json=autoScaleEnabled,proto3" json:"auto_scale_enabled,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *PoolRecord) Reset() {
@@ -233,6 +236,20 @@ func (x *PoolRecord) GetDeallocation() v1.NodeDeallocationOption {
 		return x.Deallocation
 	}
 	return v1.NodeDeallocationOption(0)
+}
+
+func (x *PoolRecord) GetAutoScaleDue() int64 {
+	if x != nil {
+		return x.AutoScaleDue
+	}
+	return 0
+}
+
+func (x *PoolRecord) GetAutoScaleEnabled() int64 {
+	if x != nil {
+		return x.AutoScaleEnabled
+	}
+	return 0
 }
 
 type NodeRecord struct {
@@ -1243,14 +1260,16 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\aaccount\x18\x01 \x01(\v2\x19.batchyard.api.v1.AccountR\aaccount\x12%\n" +
 	"\x0esealed_primary\x18\x02 \x01(\fR\rsealedPrimary\x12)\n" +
 	"\x10sealed_secondary\x18\x03 \x01(\fR\x0fsealedSecondary\x12!\n" +
-	"\fsealed_store\x18\x04 \x01(\fR\vsealedStore\"\xdb\x01\n" +
+	"\fsealed_store\x18\x04 \x01(\fR\vsealedStore\"\xaf\x02\n" +
 	"\n" +
 	"PoolRecord\x12*\n" +
 	"\x04pool\x18\x01 \x01(\v2\x16.batchyard.api.v1.PoolR\x04pool\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x10\n" +
 	"\x03uid\x18\x03 \x01(\x04R\x03uid\x12'\n" +
 	"\x0fresize_deadline\x18\x04 \x01(\x03R\x0eresizeDeadline\x12L\n" +
-	"\fdeallocation\x18\x05 \x01(\x0e2(.batchyard.api.v1.NodeDeallocationOptionR\fdeallocation\"\xe7\x02\n" +
+	"\fdeallocation\x18\x05 \x01(\x0e2(.batchyard.api.v1.NodeDeallocationOptionR\fdeallocation\x12$\n" +
+	"\x0eauto_scale_due\x18\x06 \x01(\x03R\fautoScaleDue\x12,\n" +
+	"\x12auto_scale_enabled\x18\a \x01(\x03R\x10autoScaleEnabled\"\xe7\x02\n" +
 	"\n" +
 	"NodeRecord\x12*\n" +
 	"\x04node\x18\x01 \x01(\v2\x16.batchyard.api.v1.NodeR\x04node\x12\x18\n" +
