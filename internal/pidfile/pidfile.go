@@ -17,9 +17,19 @@ type Process struct {
 	Started string `json:"started"`
 }
 
+// errNoCommand says that a process has no command line: one that has just been started does not show its own at once.
+var errNoCommand = errors.New("it shows no command line")
+
+// settleTime is how long a process may take until it shows its command line.
+const settleTime = 5 * time.Second
+
 // Of identifies a running process.
 func Of(pid int) (Process, error) {
 	at, err := started(pid)
+	for deadline := time.Now().Add(settleTime); errors.Is(err, errNoCommand) && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+		at, err = started(pid)
+	}
 	if err != nil {
 		return Process{}, fmt.Errorf("identify process %d: %w", pid, err)
 	}

@@ -38,5 +38,8 @@ func started(pid int) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if len(command) == 0 {
+		return "", errNoCommand
+	}
 	return fmt.Sprintf("%s %s %q", bytes.TrimSpace(boot), fields[startTime], command), nil
 }
