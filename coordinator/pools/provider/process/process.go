@@ -31,7 +31,9 @@ type Config struct {
 const (
 	// restartDelay keeps an agent that dies at once from being started over and over.
 	restartDelay = 2 * time.Second
-	stopGrace    = 10 * time.Second
+	// stopGrace is longer than an agent takes to see the start of its supervisor through and to stop it again: one that is killed before
+	// leaves a supervisor behind that nobody knows of.
+	stopGrace = 75 * time.Second
 )
 
 // Provider keeps one agent process a node. Agents outlive a killed parent and are taken over by the next.
@@ -41,6 +43,8 @@ type Provider struct {
 	mu     sync.Mutex
 	closed bool
 	nodes  map[uint64]*agentProcess
+	// removals are those under way.
+	removals sync.WaitGroup
 }
 
 type agentProcess struct {
@@ -135,9 +139,15 @@ func (p *Provider) spawn(dir string, args []string) (pidfile.Process, error) {
 // Remove stops the node's agent and deletes all that it had.
 func (p *Provider) Remove(_ context.Context, m pools.Machine) error {
 	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return errClosed
+	}
 	a := p.nodes[m.UID]
 	delete(p.nodes, m.UID)
+	p.removals.Add(1)
 	p.mu.Unlock()
+	defer p.removals.Done()
 	dir := p.dir(m)
 	process, err := pidfile.Read(filepath.Join(dir, pidName))
 	if err != nil {
@@ -152,6 +162,8 @@ func (p *Provider) Remove(_ context.Context, m pools.Machine) error {
 	return os.RemoveAll(dir)
 }
 
+var errClosed = errors.New("the provider is closed")
+
 // Close stops all agents, and with them their tasks; the nodes stay and go on when they are started again.
 func (p *Provider) Close() error {
 	p.mu.Lock()
@@ -165,5 +177,6 @@ func (p *Provider) Close() error {
 	for range p.nodes {
 		all = errors.Join(all, <-errs)
 	}
+	p.removals.Wait()
 	return all
 }
