@@ -60,6 +60,10 @@ test: test-deps build ## Set up and run all tests, with the race detector where 
 race: ## Run the tests of the concurrent rooms with the race detector
 	CGO_ENABLED=1 go test -race -timeout 20m -p 2 $(RACE_ROOMS)
 
+.PHONY: compatibility
+compatibility: test-deps ## Run the official Azure Batch clients and write docs/azure-compatibility.md
+	go test -count=1 ./coordinator/azure/conformance -run TestOfficialClients -update
+
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZTIME each (default 20s)
 	scripts/fuzz $(or $(FUZZTIME),20s)

@@ -5,84 +5,61 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"embed"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 )
 
-//go:embed *.py *.mjs
-var programs embed.FS
-
 // Client is one of the official clients and the program that drives a cluster with it.
 type Client struct {
 	Name    string // as in the reports
-	install []string
-	run     []string
+	list    string // in the directory clients: names the version
+	command []string
+	program string
 }
 
-// Clients are the clients in the order of the table. Installing them needs Python 3, Node.js and their registries.
+// Clients are the clients in the order of the table; scripts/test-clients installs them.
 func Clients() []Client {
-	python := func(name, requirement, program string) Client {
-		return Client{
-			Name:    name,
-			install: []string{"sh", "-c", "python3 -m venv venv && venv/bin/pip --quiet install " + requirement},
-			run:     []string{"venv/bin/python", program},
-		}
-	}
 	return []Client{
-		python("azure-batch 15 (Python)", "azure-batch==15.1.0", "track2.py"),
-		python("azure-batch 14 (Python)", "azure-batch==14.2.0", "track1.py"),
-		{
-			Name:    "@azure/batch 10 (JavaScript)",
-			install: []string{"sh", "-c", "echo '{\"private\":true}' > package.json && npm install --silent --no-audit --no-fund @azure/batch@10.2.0"},
-			run:     []string{"node", "js10.mjs"},
-		},
+		{Name: "azure-batch 15 (Python)", list: "python15.txt", command: []string{"bin/python"}, program: "track2.py"},
+		{Name: "azure-batch 14 (Python)", list: "python14.txt", command: []string{"bin/python"}, program: "track1.py"},
+		{Name: "@azure/batch 10 (JavaScript)", list: "js10.json", command: []string{"node"}, program: "js10.mjs"},
 	}
 }
 
-// Account is how a cluster is reached.
-type Account struct {
-	Name     string
-	Key      string // base64
-	Endpoint string
+// dir is where the client is installed, below the directory of all.
+func (c Client) dir(clients string) string {
+	return filepath.Join(clients, strings.TrimSuffix(c.list, filepath.Ext(c.list)))
 }
 
-// Install puts the client and its program into dir, an empty directory.
-func (c Client) Install(ctx context.Context, dir string) error {
-	names, err := fs.Glob(programs, "*")
+// Installed says whether the version of the client that is named here is installed below clients.
+func (c Client) Installed(clients string) bool {
+	want, err := os.ReadFile(filepath.Join("clients", c.list))
 	if err != nil {
-		return fmt.Errorf("list programs: %w", err)
+		return false
 	}
-	for _, name := range names {
-		data, err := programs.ReadFile(name)
-		if err != nil {
-			return fmt.Errorf("read program: %w", err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
-			return fmt.Errorf("write program: %w", err)
-		}
-	}
-	command := exec.CommandContext(ctx, c.install[0], c.install[1:]...)
-	command.Dir = dir
-	if out, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("install %s: %w: %s", c.Name, err, out)
-	}
-	return nil
+	got, err := os.ReadFile(filepath.Join(c.dir(clients), "installed"))
+	return err == nil && bytes.Equal(got, want)
 }
 
-// Run drives the account's cluster from dir, where the client is installed. A cluster that fails operations is no error; a
-// program that reports nothing, or ends before its end, is.
-func (c Client) Run(ctx context.Context, dir string, account Account) ([]Result, error) {
-	command := exec.CommandContext(ctx, c.run[0], c.run[1:]...)
+// Account is how a cluster is reached, as the variables that the programs read.
+type Account []string
+
+// Run drives the account's cluster with a client that is installed below clients; the programs lie in programs. A cluster that fails
+// operations is no error; a program that reports nothing, or ends before its end, is.
+func (c Client) Run(ctx context.Context, clients, programs string, account Account) ([]Result, error) {
+	dir := c.dir(clients)
+	name := c.command[0]
+	if strings.Contains(name, "/") {
+		name = filepath.Join(dir, name)
+	}
+	command := exec.CommandContext(ctx, name, append(c.command[1:], filepath.Join(programs, c.program))...)
 	command.Dir = dir
-	command.Env = append(os.Environ(), "AZURE_BATCH_ACCOUNT="+account.Name, "AZURE_BATCH_ACCESS_KEY="+account.Key,
-		"AZURE_BATCH_ENDPOINT="+account.Endpoint, "PYTHONDONTWRITEBYTECODE=1")
+	command.Env = append(os.Environ(), append(account, "PYTHONDONTWRITEBYTECODE=1")...)
 	var out, errs bytes.Buffer
 	command.Stdout, command.Stderr = &out, &errs
 	runErr := command.Run()

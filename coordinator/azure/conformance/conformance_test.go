@@ -19,7 +19,6 @@ func TestParseResults(t *testing.T) {
 		{Operation: "Jobs_GetJob", Client: "c", Passed: true},
 		{Operation: "Jobs_ListJobs", Client: "c", Reason: "why\tnot"},
 	}, results)
-	require.Equal(t, results[1:], conformance.Failures(results))
 	for _, text := range []string{"Jobs_GetJob pass\n", "a\tb\tmaybe\tc\n"} {
 		_, err = conformance.ParseResults(strings.NewReader(text))
 		require.Error(t, err)
@@ -30,11 +29,11 @@ func TestTable(t *testing.T) {
 	client := conformance.Clients()[0].Name
 	table := conformance.Table([]conformance.Result{
 		{Operation: "Jobs_GetJob", Client: client, Passed: true},
-		{Operation: "Jobs_ListJobs", Client: client, Reason: "a|b"},
+		{Operation: "Jobs_ListJobs", Client: client, Reason: "a|b of conf-job-0123abCD"},
 		{Operation: "Certificate_Get", Client: client, Passed: true, Reason: "refused as documented: CertificateNotFound"},
 	})
 	require.Contains(t, table, "| Jobs_GetJob | `GET /jobs/{jobId}` | passes | — | — |\n")
-	require.Contains(t, table, "| Jobs_ListJobs | `GET /jobs` | **fails**: a\\|b | — | — |\n")
+	require.Contains(t, table, "| Jobs_ListJobs | `GET /jobs` | **Not yet**: a\\|b of conf-job | — | — |\n")
 	require.Contains(t, table, "| *Refused*: CertificateNotFound | — | — |\n")
 	for _, route := range azure.Routes() {
 		require.Contains(t, table, "| "+route.Operation+" |")

@@ -155,7 +155,7 @@ async function jobs() {
     const j = await client.job.get(job);
     equal([j.priority, j.constraints.maxTaskRetryCount, j.constraints.maxWallClockTime, j.metadata.length], [20, 2, "P10675199DT2H48M5.4775807S", 1], "properties");
     await expectCode("ConditionNotMet", () => client.job.patch(job, { priority: 1 }, { jobPatchOptions: { ifMatch: "0xBAD" } }));
-    await expectCode("InvalidPropertyValue", () => client.job.patch(job, { priority: 5000 }));
+    await expectCode("OutOfRangePriority", () => client.job.patch(job, { priority: 5000 }));
   });
   await op("Jobs_ReplaceJob", async () => {
     await client.job.update(job, { poolInfo: { poolId: pool } });
@@ -308,6 +308,7 @@ async function schedules() {
     equal((await s.list({ jobScheduleListOptions: { filter: `id eq '${schedule}'` } })).map((x) => x.id), [schedule], "schedules");
   });
   await op("Jobs_ListJobsFromSchedule", async () => {
+    await s.get(schedule);
     const found = await wait("a job of the schedule", async () => {
       const page = await client.job.listFromJobSchedule(schedule);
       return page.length > 0 && page;
@@ -345,7 +346,7 @@ async function resizing(node) {
     equal((await client.pool.get(pool)).currentDedicatedNodes, 2, "nodes");
   });
   await op("Pools_StopPoolResize", async () => {
-    await client.pool.resize(pool, { targetDedicatedNodes: 50 });
+    await client.pool.resize(pool, { targetDedicatedNodes: 12 });
     await client.pool.stopResize(pool);
     await steady();
   });

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/batchyard/batchyard/coordinator/azure"
@@ -16,9 +17,11 @@ func Table(results []Result) string {
 	}
 	var b strings.Builder
 	b.WriteString("# Azure Batch compatibility\n\n" +
-		"Every operation of the Azure Batch REST API with every official client that has it, unmodified, against a running cluster. " +
-		"This page is made by the test run; do not edit it.\n\n" +
-		"`—`: the client lacks the operation. *Refused*: the system has no meaning for it and answers with the documented error.\n\n" +
+		"Every operation of the Azure Batch REST API with every official client that has it, unmodified, against a running cluster with real nodes. " +
+		"`make compatibility` makes this page from a test run, and `make test` fails where it is not what a run shows; do not edit it.\n\n" +
+		"`—`: the client lacks the operation. *Refused*: the system has no meaning for it and answers with the documented error. " +
+		"**Not yet**: what the client ran into. " +
+		"The programs are in [coordinator/azure/conformance](../coordinator/azure/conformance).\n\n" +
 		"| operation | route |")
 	for _, c := range Clients() {
 		b.WriteString(" " + c.Name + " |")
@@ -35,8 +38,11 @@ func Table(results []Result) string {
 	return b.String()
 }
 
+// ofARun finds the names that a program makes up for one run.
+var ofARun = regexp.MustCompile(`\b(conf-[a-z]+)-[0-9a-fA-F]{8}`)
+
 func describe(r Result, found bool) string {
-	reason := strings.ReplaceAll(r.Reason, "|", `\|`)
+	reason := strings.ReplaceAll(ofARun.ReplaceAllString(r.Reason, "$1"), "|", `\|`)
 	switch {
 	case !found:
 		return "—"
@@ -45,17 +51,6 @@ func describe(r Result, found bool) string {
 	case r.Passed:
 		return "*Refused*" + strings.TrimPrefix(reason, "refused as documented")
 	default:
-		return "**fails**: " + reason
+		return "**Not yet**: " + reason
 	}
-}
-
-// Failures are the operations that a client could not carry out.
-func Failures(results []Result) []Result {
-	var failures []Result
-	for _, r := range results {
-		if !r.Passed {
-			failures = append(failures, r)
-		}
-	}
-	return failures
 }

@@ -175,7 +175,7 @@ def jobs():
         equal((j.priority, j.constraints.max_task_retry_count, [i.name for i in j.metadata]), (20, 2, ["a"]), "properties")
         assert j.constraints.max_wall_clock_time > datetime.timedelta(days=10_000_000), "the time is limited still"
         report.expect_code("ConditionNotMet", lambda: client.job.patch(JOB, m.JobPatchParameter(priority=1), m.JobPatchOptions(if_match="0xBAD")))
-        report.expect_code("InvalidPropertyValue", lambda: client.job.patch(JOB, m.JobPatchParameter(priority=5000)))
+        report.expect_code("OutOfRangePriority", lambda: client.job.patch(JOB, m.JobPatchParameter(priority=5000)))
 
     def update():
         client.job.update(JOB, m.JobUpdateParameter(pool_info=m.PoolInformation(pool_id=POOL)))
@@ -313,6 +313,7 @@ def schedules():
         equal([i.name for i in client.job_schedule.get(SCHEDULE).metadata], ["a"], "metadata")
 
     def jobs_of():
+        client.job_schedule.get(SCHEDULE)
         found = wait("a job of the schedule", lambda: [j.id for j in client.job.list_from_job_schedule(SCHEDULE)])
         equal(found, [SCHEDULE + ":job-1"], "jobs")
         client.job.get(found[0])
@@ -364,7 +365,7 @@ def resizing(node):
         equal(client.pool.get(POOL).current_dedicated_nodes, 2, "nodes")
 
     def stop():
-        client.pool.resize(POOL, m.PoolResizeParameter(target_dedicated_nodes=50))
+        client.pool.resize(POOL, m.PoolResizeParameter(target_dedicated_nodes=12))
         client.pool.stop_resize(POOL)
         steady()
 

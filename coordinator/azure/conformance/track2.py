@@ -183,7 +183,7 @@ def jobs():
         equal((j.priority, j.constraints.max_task_retry_count, [i.name for i in j.metadata]), (20, 2, ["a"]), "properties")
         assert j.constraints.max_wall_clock_time > datetime.timedelta(days=10_000_000), "the time is limited still"
         report.expect_code("ConditionNotMet", lambda: client.update_job(JOB, m.BatchJobUpdateOptions(priority=1), **BAD))
-        report.expect_code("InvalidPropertyValue", lambda: client.update_job(JOB, m.BatchJobUpdateOptions(priority=5000)))
+        report.expect_code("OutOfRangePriority", lambda: client.update_job(JOB, m.BatchJobUpdateOptions(priority=5000)))
 
     def replace():
         job = client.get_job(JOB)
@@ -335,6 +335,7 @@ def schedules():
         equal(client.get_job_schedule(SCHEDULE).schedule.recurrence_interval, 2 * HOUR, "interval")
 
     def jobs_of():
+        client.get_job_schedule(SCHEDULE)
         found = wait("a job of the schedule", lambda: [j.id for j in client.list_jobs_from_schedule(SCHEDULE)])
         equal(found, [SCHEDULE + ":job-1"], "jobs")
         client.get_job(found[0])
@@ -378,7 +379,7 @@ def resizing(node):
         equal(client.get_pool(POOL).current_dedicated_nodes, 2, "nodes")
 
     def stop():
-        client.begin_resize_pool(POOL, m.BatchPoolResizeOptions(target_dedicated_nodes=50), polling_interval=3600)  # not waited for
+        client.begin_resize_pool(POOL, m.BatchPoolResizeOptions(target_dedicated_nodes=12), polling_interval=3600)  # not waited for
         client.begin_stop_pool_resize(POOL, **POLL).result()
         equal(client.get_pool(POOL).allocation_state, m.AllocationState.STEADY, "allocation state")
 
