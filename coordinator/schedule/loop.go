@@ -71,7 +71,7 @@ func (l *Loop) mark(c *state.Changes) {
 	if c.Reset {
 		l.markAll()
 	}
-	for key := range c.Pools {
+	for key := range c.Rooms {
 		l.dirty[key] = true
 	}
 }

@@ -251,7 +251,7 @@ func (t *txn) dequeue(j *job, task uint64) (Run, bool) {
 // wakePool says that there may be something to do for the pool that the job runs on.
 func (t *txn) wakePool(j *job) {
 	if p, ok := t.pool(j.rec.Account, j.poolID()); ok {
-		t.events.pool(p)
+		t.events.room(p)
 	}
 }
 

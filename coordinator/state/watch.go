@@ -12,7 +12,10 @@ const maxNodeChanges = 20_000
 type Changes struct {
 	// Reset: the whole state was replaced.
 	Reset bool
+	// Pools whose record or nodes changed.
 	Pools map[PoolKey]bool
+	// Rooms are the pools in which there may be something to place: a task is ready, or a node has room.
+	Rooms map[PoolKey]bool
 	Jobs  map[uint64]bool
 	Nodes map[uint64]*NodeChanges
 }
@@ -39,7 +42,7 @@ type Clean struct {
 }
 
 func newChanges() *Changes {
-	return &Changes{Pools: map[PoolKey]bool{}, Jobs: map[uint64]bool{}, Nodes: map[uint64]*NodeChanges{}}
+	return &Changes{Pools: map[PoolKey]bool{}, Rooms: map[PoolKey]bool{}, Jobs: map[uint64]bool{}, Nodes: map[uint64]*NodeChanges{}}
 }
 
 func (c *Changes) nodeChanges(uid uint64) *NodeChanges {
@@ -55,6 +58,9 @@ func (c *Changes) merge(e *Changes) {
 	c.Reset = c.Reset || e.Reset
 	for k := range e.Pools {
 		c.Pools[k] = true
+	}
+	for k := range e.Rooms {
+		c.Rooms[k] = true
 	}
 	for k := range e.Jobs {
 		c.Jobs[k] = true
@@ -86,7 +92,12 @@ type events struct{ *Changes }
 
 func newEvents() events { return events{newChanges()} }
 
-func (e events) pool(p *pool) { e.Pools[PoolKey{p.rec.Account, p.rec.Pool.Id}] = true }
+func (e events) pool(p *pool) {
+	e.Pools[PoolKey{p.rec.Account, p.rec.Pool.Id}] = true
+	e.room(p)
+}
+
+func (e events) room(p *pool) { e.Rooms[PoolKey{p.rec.Account, p.rec.Pool.Id}] = true }
 
 func (e events) job(j *job) { e.Jobs[j.rec.Uid] = true }
 
@@ -112,7 +123,11 @@ func (e events) retracting(n *node, k AttemptKey) {
 
 func (e events) released(n *node) {
 	e.nodeChanges(n.rec.Uid).Released = true
-	e.Pools[PoolKey{n.rec.Account, n.rec.PoolId}] = true
+	key := PoolKey{n.rec.Account, n.rec.PoolId}
+	e.Rooms[key] = true
+	if n.rec.Leaving {
+		e.Pools[key] = true // the last one released is what a leaving node waits for
+	}
 }
 
 func (e events) clean(n *node, key TaskKey, attempt uint32, jobID, taskID string) {

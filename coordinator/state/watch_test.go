@@ -28,7 +28,8 @@ func TestChangesCoalesce(t *testing.T) {
 	f.add("j", "a", "b")
 	require.True(t, woken(early))
 	c := early.Take()
-	require.Equal(t, map[PoolKey]bool{{"acct", "p"}: true}, c.Pools)
+	require.Equal(t, map[PoolKey]bool{{"acct", "p"}: true}, c.Rooms)
+	require.Empty(t, c.Pools, "the pool and its nodes are what they were")
 	require.Equal(t, map[uint64]bool{uid: true}, c.Jobs)
 	require.Empty(t, c.Nodes)
 	f.assign(n1, "j", "a")
@@ -49,6 +50,24 @@ func TestChangesCoalesce(t *testing.T) {
 	f.add("j", "c")
 	require.False(t, woken(late))
 	require.Empty(t, late.Take().Jobs)
+}
+
+// What makes nodes follows a pool's record and its nodes; the tasks that come and go on them must not wake it.
+func TestTasksWakePoolsOnlyWhereNodesLeave(t *testing.T) {
+	f, n1, n2, _ := yard(t)
+	f.add("j", "a", "b")
+	f.assign(n1, "j", "a")
+	f.assign(n2, "j", "b")
+	w := f.s.Watch()
+	defer w.Close()
+	f.report(n1, "j", "a", exited(0))
+	c := w.Take()
+	require.NotEmpty(t, c.Rooms)
+	require.Empty(t, c.Pools)
+	f.ok(&raftlogv1.LeaveNodes{PoolId: "p", NodeIds: []string{"n2"}})
+	w.Take()
+	f.report(n2, "j", "b", released())
+	require.NotEmpty(t, w.Take().Pools, "the node holds nothing any more: its machine can go")
 }
 
 func TestRefusedCommandsWakeNobody(t *testing.T) {
