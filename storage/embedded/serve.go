@@ -46,6 +46,10 @@ func Serve(ctx context.Context, c Config) error {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return fmt.Errorf("object store: %w", err)
 	}
+	users := filepath.Join(c.DataDir, usersDir)
+	if err := os.MkdirAll(users, 0o700); err != nil {
+		return fmt.Errorf("object store: %w", err)
+	}
 	attrs, sidecar, err := attributes(c.DataDir, root)
 	if err != nil {
 		return fmt.Errorf("object store: %w", err)
@@ -71,6 +75,7 @@ func Serve(ctx context.Context, c Config) error {
 		KeepAlive:         true,
 		Quiet:             true,
 		DisableACLs:       true,
+		IAMDir:            users,
 	})
 	if err != nil {
 		return fmt.Errorf("object store on %s: %w", c.Address, err)
