@@ -45,16 +45,24 @@ func (c *Coordinator) AdminToken(ctx context.Context, account string, life time.
 	return string(token.Reveal()), nil
 }
 
-// EnsureAccount makes an account unless there is one.
+// EnsureAccount makes an account unless there is one. Where the cluster makes no credentials in its store, the account gets the cluster's.
 func (c *Coordinator) EnsureAccount(ctx context.Context, id string) error {
-	if _, ok := c.state.Account(id); ok {
-		return nil
-	}
+	accounts, ctx := apiv1.NewAccountServiceClient(c.local), AsAdmin(ctx, id)
 	return retryUntil(ctx, func(ctx context.Context) error {
-		_, err := apiv1.NewAccountServiceClient(c.local).CreateAccount(AsAdmin(ctx, id), &apiv1.CreateAccountRequest{AccountId: id})
-		if _, ok := c.state.Account(id); ok {
+		rec, ok := c.state.Account(id)
+		switch {
+		case ok && (len(rec.SealedStore) > 0 || c.cfg.StoreUsers == nil):
 			return nil
+		case ok:
+			// It was made when accounts had no credentials of their own.
+			_, err := accounts.RegenerateStoreKey(ctx, &apiv1.RegenerateStoreKeyRequest{AccountId: id})
+			return err
 		}
+		req := &apiv1.CreateAccountRequest{AccountId: id}
+		if c.cfg.StoreUsers == nil {
+			req.Store = &apiv1.StoreAccess{AccessKey: c.cfg.Store.AccessKey, SecretKey: c.cfg.Store.SecretKey, SessionToken: c.cfg.Store.SessionToken}
+		}
+		_, err := accounts.CreateAccount(ctx, req)
 		return err
 	})
 }

@@ -35,6 +35,8 @@ type Config struct {
 	Lease, Grace, Heartbeat time.Duration
 	// Store is the S3-compatible store of the accounts' objects. Bucket is empty: each account has its own.
 	Store *apiv1.StoreAccess
+	// StoreUsers makes the accounts' credentials in Store; nil where administrators give accounts credentials that exist.
+	StoreUsers StoreUsers
 	// NewProvider makes the provider of machines; nil where machines join by themselves.
 	NewProvider func(grpcAddress string) pools.Provider
 	// AutoScaleEvery stands for the evaluation interval of all pools' formulas, AutoScaleSample for the time between samples; 0: what pools

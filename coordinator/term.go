@@ -45,6 +45,7 @@ func (c *Coordinator) lead(ctx context.Context, term uint64) error {
 		return loop.Run(ctx)
 	})
 	g.Go(func() error { return c.scaler.Run(ctx) })
+	g.Go(func() error { return c.provideStores(ctx) })
 	err := g.Wait()
 	c.logger.Info("not leading any more", "member", c.id, "term", term, "err", err)
 	return err

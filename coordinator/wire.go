@@ -3,9 +3,6 @@ package coordinator
 import (
 	"context"
 	"crypto/rand"
-	"crypto/x509"
-	"errors"
-	"fmt"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -15,7 +12,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/batchyard/batchyard/coordinator/api"
 	"github.com/batchyard/batchyard/coordinator/azure"
@@ -26,7 +22,6 @@ import (
 	"github.com/batchyard/batchyard/internal/trust"
 	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
-	"github.com/batchyard/batchyard/storage/s3"
 )
 
 // wire makes the rooms and connects them.
@@ -38,7 +33,7 @@ func (c *Coordinator) wire(context.Context) error {
 	c.dispatch = dispatch.New(dispatch.Config{
 		State: c.state, Proposer: c, Signer: c.authority, Authority: c.keyring.CA().Raw,
 		Lease: c.cfg.Lease, Heartbeat: c.cfg.Heartbeat,
-		Store:      func(account string) (*apiv1.StoreAccess, error) { return c.Access(context.Background(), account) },
+		Store:      func(account string) (*apiv1.StoreAccess, error) { return c.api.Store(account) },
 		AccountURL: func(string) string { return c.RESTEndpoint() },
 		Addresses:  c.addresses, Leader: c.Leader, Now: c.cfg.Now, Logger: c.logger,
 	})
@@ -49,7 +44,8 @@ func (c *Coordinator) wire(context.Context) error {
 	var err error
 	c.api, err = api.New(api.Config{
 		State: c.state, Proposer: c, Reader: c, Files: nodeFiles{c.dispatch}, Cluster: membership{c},
-		Tokens: c.tokens, Sealer: c.sealer, Joins: c.authority, Keyring: c.keyring, Stores: c, Scaler: c.scaler,
+		Tokens: c.tokens, Sealer: c.sealer, Joins: c.authority, Keyring: c.keyring, Scaler: c.scaler,
+		Stores: accountStores{cluster: c.cfg.Store, users: c.cfg.StoreUsers},
 		Endpoint: c.RESTEndpoint, Now: c.cfg.Now, Rand: rand.Reader, Logger: c.logger,
 	})
 	if err != nil {
@@ -199,7 +195,7 @@ func (t bearerTokens) VerifyToken(_ context.Context, token string) (azure.Caller
 	if !ok {
 		return azure.Caller{}, batcherr.Forbidden("this token gives no access")
 	}
-	return azure.Caller{Account: caller.Account, Role: role, Job: caller.Job}, nil
+	return azure.Caller{Account: caller.Account, Role: role, Job: caller.Job, Since: caller.Since}, nil
 }
 
 func withCaller(ctx context.Context, caller azure.Caller) context.Context {
@@ -212,38 +208,5 @@ func withCaller(ctx context.Context, caller azure.Caller) context.Context {
 	case caller.Role == apiv1.TokenRole_TOKEN_ROLE_ADMIN:
 		access = identity.AccessAdmin
 	}
-	return api.WithCaller(ctx, api.Caller{Account: caller.Account, Access: access, Job: caller.Job})
-}
-
-// Access says how an account's objects are reached: a bucket of the cluster's store.
-func (c *Coordinator) Access(_ context.Context, account string) (*apiv1.StoreAccess, error) {
-	out := proto.CloneOf(c.cfg.Store)
-	out.Bucket = account
-	if rec, ok := c.state.Account(account); ok && rec.Account.Bucket != "" {
-		out.Bucket = rec.Account.Bucket
-	}
-	return out, nil
-}
-
-// EnsureBucket makes the bucket that access names.
-func (c *Coordinator) EnsureBucket(ctx context.Context, access *apiv1.StoreAccess) error {
-	cfg := s3.Config{
-		Endpoint: access.Endpoint, Region: access.Region, AccessKey: access.AccessKey, SecretKey: access.SecretKey,
-		SessionToken: access.SessionToken, PathStyle: true,
-	}
-	if len(access.CaPem) > 0 {
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(access.CaPem) {
-			return errors.New("the object store's authority is not PEM")
-		}
-	}
-	client, err := s3.NewClient(cfg)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	if err := client.EnsureBucket(ctx, access.Bucket); err != nil {
-		return fmt.Errorf("make bucket %s: %w", access.Bucket, err)
-	}
-	return nil
+	return api.WithCaller(ctx, api.Caller{Account: caller.Account, Access: access, Job: caller.Job, Since: caller.Since})
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/batchyard/batchyard/cmd/batchyard/render"
+	"github.com/batchyard/batchyard/internal/batcherr"
 	"github.com/batchyard/batchyard/internal/client"
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 )
@@ -16,10 +17,13 @@ import (
 func newAccountCommand(f *factory) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "account",
-		Short:   "The account: what pools and jobs belong to",
-		Example: "  batchyard account show\n  eval \"$(batchyard account env)\"",
+		Short:   "Accounts: the tenants that pools, jobs and applications belong to",
+		Example: "  batchyard account create acme\n  batchyard account keys acme\n  eval \"$(batchyard account env)\"",
 	}
-	cmd.AddCommand(newAccountShowCommand(f), newAccountEnvCommand(f))
+	cmd.AddCommand(
+		newAccountCreateCommand(f), newAccountListCommand(f), newAccountShowCommand(f), newAccountDeleteCommand(f),
+		newAccountKeysCommand(f), newAccountRegenerateCommand(f), newAccountSetStoreCommand(f), newAccountTokenCommand(f), newAccountEnvCommand(f),
+	)
 	return cmd
 }
 
@@ -72,17 +76,17 @@ func runAccountEnv(ctx context.Context, f *factory, s *session, id string) error
 		return err
 	}
 	store, err := s.accounts.GetStore(ctx, &apiv1.GetStoreRequest{AccountId: id})
-	if err != nil {
+	if err != nil && !batcherr.HasCode(batcherr.FromGRPC(err), batcherr.CodeStorageAccountNotFound) {
 		return err
 	}
 	variables := []string{
 		"AZURE_BATCH_ACCOUNT", keys.GetAccountId(),
 		"AZURE_BATCH_ACCESS_KEY", keys.GetPrimary(),
 		"AZURE_BATCH_ENDPOINT", keys.GetEndpoint(),
+		"AWS_ENDPOINT_URL_S3", store.GetEndpoint(),
 		"AWS_ACCESS_KEY_ID", store.GetAccessKey(),
 		"AWS_SECRET_ACCESS_KEY", store.GetSecretKey(),
 		"AWS_SESSION_TOKEN", store.GetSessionToken(),
-		"AWS_ENDPOINT_URL", store.GetEndpoint(),
 		"AWS_REGION", store.GetRegion(),
 		"BATCHYARD_BUCKET", store.GetBucket(),
 		client.EnvAddress, strings.Join(s.context.Addresses, ","),

@@ -329,11 +329,41 @@ func TestAppCommands(t *testing.T) {
 	require.Contains(t, l.fails(batcherr.ExitInvalid, "app", "upload", "model", "3", dir), "neither a file nor a directory")
 }
 
+func TestAccountCommands(t *testing.T) {
+	l := newLab(t)
+	require.Contains(t, l.ok("account", "create", "acme"), "account acme made, with the bucket acme-bucket")
+	equalProto(t, &apiv1.CreateAccountRequest{AccountId: "acme"}, last[*apiv1.CreateAccountRequest](l.farm))
+	require.Contains(t, l.fails(batcherr.ExitInvalid, "account", "create", "acme", "--store-bucket", "b"), "BATCHYARD_STORE_ACCESS_KEY")
+	require.Equal(t, "acme\ndev\n", l.ok("account", "list", "-q"))
+	require.Contains(t, l.ok("account", "list"), "acme  acme-bucket")
+	require.Contains(t, l.ok("account", "keys"), "Primary   a2V5+/==\n")
+	require.Contains(t, l.ok("account", "regenerate", "acme", "secondary"), "Secondary  second\n")
+	require.Equal(t, apiv1.AccountKeyName_ACCOUNT_KEY_NAME_SECONDARY, last[*apiv1.RegenerateAccountKeyRequest](l.farm).GetKey())
+	require.Contains(t, l.ok("account", "regenerate", "acme", "store"), "new secret")
+	require.Contains(t, l.fails(batcherr.ExitInvalid, "account", "regenerate", "acme", "third"), "primary, secondary or store")
+	require.Contains(t, l.fails(batcherr.ExitInvalid, "account", "set-store", "acme"), "no credentials")
+	require.Equal(t, "a-token\n", l.ok("account", "token", "acme", "--role", "reader", "--ttl", "8h"))
+	equalProto(t, &apiv1.IssueTokenRequest{AccountId: "acme", Role: apiv1.TokenRole_TOKEN_ROLE_READER, Ttl: durationpb.New(8 * time.Hour)},
+		last[*apiv1.IssueTokenRequest](l.farm))
+	require.Contains(t, l.fails(batcherr.ExitInvalid, "account", "token", "--role", "king"), "user, reader or admin")
+	l.ok("account", "delete", "acme")
+	require.Equal(t, "acme", last[*apiv1.DeleteAccountRequest](l.farm).GetAccountId())
+
+	l.env["BATCHYARD_STORE_ACCESS_KEY"], l.env["BATCHYARD_STORE_SECRET_KEY"] = "AK", "SK"
+	l.ok("account", "set-store", "acme", "--store-endpoint", "https://s3.example.org", "--store-bucket", "b-acme", "--store-ca", l.file("ca.pem", "PEM"))
+	equalProto(t, &apiv1.SetStoreRequest{AccountId: "acme", Store: &apiv1.StoreAccess{
+		Endpoint: "https://s3.example.org", Bucket: "b-acme", AccessKey: "AK", SecretKey: "SK", CaPem: []byte("PEM"),
+	}}, last[*apiv1.SetStoreRequest](l.farm))
+	l.ok("account", "create", "other")
+	require.Equal(t, "AK", last[*apiv1.CreateAccountRequest](l.farm).GetStore().GetAccessKey())
+}
+
 func TestAccessCommands(t *testing.T) {
 	l := newLab(t)
 	require.Contains(t, l.ok("account", "show"), "Bucket    dev-bucket\n")
 	env := l.ok("account", "env")
 	require.Contains(t, env, "export AZURE_BATCH_ACCOUNT=dev\nexport AZURE_BATCH_ACCESS_KEY=a2V5+/==\nexport AZURE_BATCH_ENDPOINT=https://127.0.0.1:7443\n")
+	require.Contains(t, env, "export AWS_ENDPOINT_URL_S3=https://127.0.0.1:9000\nexport AWS_ACCESS_KEY_ID=AK\n")
 	require.Contains(t, env, `export AWS_SECRET_ACCESS_KEY='it'\''s secret'`)
 	require.Contains(t, l.ok("cluster", "status"), "m1      leader    10.0.0.1:7444  -      10.0.0.1:7445\n")
 	require.Equal(t, "join-me\n", l.ok("cluster", "token", "--pool", "demo", "--uses", "3", "--ttl", "24h"))

@@ -462,6 +462,52 @@ func (f *farm) GetStore(context.Context, *apiv1.GetStoreRequest) (*apiv1.StoreAc
 	return &apiv1.StoreAccess{Endpoint: "https://127.0.0.1:9000", Bucket: "dev-bucket", AccessKey: "AK", SecretKey: "it's secret"}, nil
 }
 
+func (f *farm) CreateAccount(_ context.Context, req *apiv1.CreateAccountRequest) (*apiv1.Account, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note(req)
+	return &apiv1.Account{Id: req.GetAccountId(), Bucket: req.GetAccountId() + "-bucket"}, nil
+}
+
+func (f *farm) ListAccounts(context.Context, *apiv1.ListAccountsRequest) (*apiv1.ListAccountsResponse, error) {
+	return &apiv1.ListAccountsResponse{Accounts: []*apiv1.Account{{Id: "acme", Bucket: "acme-bucket"}, {Id: "dev", Bucket: "dev-bucket"}}}, nil
+}
+
+func (f *farm) DeleteAccount(_ context.Context, req *apiv1.DeleteAccountRequest) (*apiv1.Empty, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note(req)
+	return &apiv1.Empty{}, nil
+}
+
+func (f *farm) RegenerateAccountKey(_ context.Context, req *apiv1.RegenerateAccountKeyRequest) (*apiv1.AccountKeys, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note(req)
+	return &apiv1.AccountKeys{AccountId: req.GetAccountId(), Primary: "first", Secondary: "second"}, nil
+}
+
+func (f *farm) RegenerateStoreKey(_ context.Context, req *apiv1.RegenerateStoreKeyRequest) (*apiv1.StoreAccess, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note(req)
+	return &apiv1.StoreAccess{Bucket: "acme-bucket", SecretKey: "new secret"}, nil
+}
+
+func (f *farm) SetStore(_ context.Context, req *apiv1.SetStoreRequest) (*apiv1.Empty, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note(req)
+	return &apiv1.Empty{}, nil
+}
+
+func (f *farm) IssueToken(_ context.Context, req *apiv1.IssueTokenRequest) (*apiv1.IssueTokenResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note(req)
+	return &apiv1.IssueTokenResponse{Token: "a-token"}, nil
+}
+
 func (f *farm) GetCluster(_ context.Context, req *apiv1.GetClusterRequest) (*apiv1.Cluster, error) {
 	if req.GetLocal() { // the client's own question
 		return nil, batcherr.Forbidden("not for you")

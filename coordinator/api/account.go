@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"io"
 	"slices"
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/batchyard/batchyard/coordinator/identity"
@@ -72,24 +74,51 @@ func (s *accountService) CreateAccount(ctx context.Context, req *apiv1.CreateAcc
 	if !lifecycle.ValidAccountID(id) {
 		return nil, invalid("accountId", id, "An account's id is 3 to 24 lower-case letters and digits.")
 	}
+	if req.GetStore() != nil {
+		if err := checkGiven(req.GetStore()); err != nil {
+			return nil, err
+		}
+	}
+	s.changing.Lock()
+	defer s.changing.Unlock()
 	if _, exists := s.State.Account(id); exists {
 		return nil, batcherr.Of(batcherr.CodeAccountExists)
 	}
-	access, err := s.Stores.Access(ctx, id)
+	plan, err := s.Stores.Plan(ctx, id, req.GetStore())
 	if err != nil {
-		return nil, internal(err)
+		return nil, err
 	}
-	if err := s.Stores.EnsureBucket(ctx, access); err != nil {
-		return nil, batcherr.Unavailable("The account's bucket %q can't be made in the object store.", access.Bucket).Wrap(err)
+	rec := &raftlogv1.AccountRecord{Account: &apiv1.Account{Id: id, CreationTime: timestamppb.New(s.Now()), Bucket: plan.Bucket}}
+	if rec.SealedStore, err = s.sealPlan(id, plan); err != nil {
+		return nil, err
 	}
-	rec := &raftlogv1.AccountRecord{Account: &apiv1.Account{Id: id, CreationTime: timestamppb.New(s.Now()), Bucket: access.Bucket}}
 	for _, sealed := range []*[]byte{&rec.SealedPrimary, &rec.SealedSecondary} {
 		if *sealed, err = s.newKey(id); err != nil {
 			return nil, internal(err)
 		}
 	}
-	_, err = s.proposeFor(ctx, g, id, &raftlogv1.Command{Kind: &raftlogv1.Command_PutAccount{PutAccount: &raftlogv1.PutAccount{Record: rec, Create: true}}})
-	return rec.Account, err
+	if err := s.putAccount(ctx, g, rec, true); err != nil {
+		return nil, err
+	}
+	if err := s.Stores.Provide(ctx, plan); err != nil {
+		// An account without its store is none.
+		return nil, errors.Join(notProvided(plan, err), s.dropAccount(context.WithoutCancel(ctx), g, id))
+	}
+	return rec.Account, nil
+}
+
+func (c *core) putAccount(ctx context.Context, g grant, rec *raftlogv1.AccountRecord, create bool) error {
+	_, err := c.proposeFor(ctx, g, rec.Account.Id, &raftlogv1.Command{Kind: &raftlogv1.Command_PutAccount{
+		PutAccount: &raftlogv1.PutAccount{Record: rec, Create: create},
+	}})
+	return err
+}
+
+func (c *core) dropAccount(ctx context.Context, g grant, id string) error {
+	_, err := c.proposeFor(ctx, g, id, &raftlogv1.Command{Kind: &raftlogv1.Command_DeleteAccount{
+		DeleteAccount: &raftlogv1.DeleteAccount{WithJoinTokens: true},
+	}})
+	return err
 }
 
 // keyContext binds a sealed key to its account.
@@ -156,8 +185,13 @@ func (s *accountService) DeleteAccount(ctx context.Context, req *apiv1.DeleteAcc
 	if req.GetAccountId() == "" {
 		return nil, batcherr.MissingProperty("accountId")
 	}
-	_, err = s.proposeFor(ctx, g, req.GetAccountId(), &raftlogv1.Command{Kind: &raftlogv1.Command_DeleteAccount{DeleteAccount: &raftlogv1.DeleteAccount{}}})
-	return &apiv1.Empty{}, err
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	if err := s.dropAccount(ctx, g, req.GetAccountId()); err != nil {
+		return nil, err
+	}
+	// What can't be withdrawn now is withdrawn when the next term begins.
+	return &apiv1.Empty{}, s.withdraw(ctx)
 }
 
 func (s *accountService) GetAccountKeys(ctx context.Context, req *apiv1.GetAccountKeysRequest) (*apiv1.AccountKeys, error) {
@@ -192,6 +226,8 @@ func (s *accountService) RegenerateAccountKey(ctx context.Context, req *apiv1.Re
 	if err != nil {
 		return nil, err
 	}
+	s.changing.Lock()
+	defer s.changing.Unlock()
 	rec, err := s.account(ctx, g, req.GetAccountId())
 	if err != nil {
 		return nil, err
@@ -200,9 +236,7 @@ func (s *accountService) RegenerateAccountKey(ctx context.Context, req *apiv1.Re
 	if err != nil {
 		return nil, internal(err)
 	}
-	changed := &raftlogv1.AccountRecord{
-		Account: rec.Account, SealedPrimary: rec.SealedPrimary, SealedSecondary: rec.SealedSecondary, SealedStore: rec.SealedStore,
-	}
+	changed := proto.CloneOf(rec)
 	switch req.GetKey() {
 	case apiv1.AccountKeyName_ACCOUNT_KEY_NAME_PRIMARY:
 		changed.SealedPrimary = sealed
@@ -211,27 +245,10 @@ func (s *accountService) RegenerateAccountKey(ctx context.Context, req *apiv1.Re
 	default:
 		return nil, invalid("key", req.GetKey().String(), "The key is primary or secondary.")
 	}
-	_, err = s.proposeFor(ctx, g, rec.Account.Id, &raftlogv1.Command{Kind: &raftlogv1.Command_PutAccount{PutAccount: &raftlogv1.PutAccount{Record: changed}}})
-	if err != nil {
+	if err := s.putAccount(ctx, g, changed, false); err != nil {
 		return nil, err
 	}
 	return s.showKeys(changed)
-}
-
-func (s *accountService) GetStore(ctx context.Context, req *apiv1.GetStoreRequest) (*apiv1.StoreAccess, error) {
-	g, err := granted(ctx)
-	if err != nil {
-		return nil, err
-	}
-	rec, err := s.account(ctx, g, req.GetAccountId())
-	if err != nil {
-		return nil, err
-	}
-	access, err := s.Stores.Access(ctx, rec.Account.Id)
-	if err != nil {
-		return nil, internal(err)
-	}
-	return access, nil
 }
 
 // accessOf is what a role stands for in tokens.

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"time"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
@@ -25,6 +26,8 @@ type Caller struct {
 	Job string
 	// Subject is a name for logs.
 	Subject string
+	// Since is when the token was issued; zero for keys and for calls in this process.
+	Since time.Time
 }
 
 type callerKey struct{}
@@ -40,7 +43,7 @@ func (s *Server) Authenticate(token string) (Caller, error) {
 	if err != nil {
 		return Caller{}, err
 	}
-	return Caller{Account: claims.Account, Access: claims.Access, Job: claims.Job, Subject: claims.Subject}, nil
+	return Caller{Account: claims.Account, Access: claims.Access, Job: claims.Job, Subject: claims.Subject, Since: claims.IssuedAt}, nil
 }
 
 // caller finds out who calls: from the context for calls in this process, otherwise from the metadata of gRPC. ok is false if nothing says it.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"time"
 
 	"github.com/batchyard/batchyard/coordinator/identity"
 	"github.com/batchyard/batchyard/internal/batcherr"
@@ -98,6 +99,8 @@ func policy() map[string]rule {
 		apiv1.AccountService_GetAccountKeys_FullMethodName:       clusterWrite,
 		apiv1.AccountService_RegenerateAccountKey_FullMethodName: clusterWrite,
 		apiv1.AccountService_GetStore_FullMethodName:             clusterWrite,
+		apiv1.AccountService_SetStore_FullMethodName:             clusterAdmin,
+		apiv1.AccountService_RegenerateStoreKey_FullMethodName:   clusterWrite,
 		apiv1.AccountService_IssueToken_FullMethodName:           clusterWrite,
 
 		apiv1.ClusterService_GetCluster_FullMethodName:   clusterRead,
@@ -161,7 +164,7 @@ func (s *Server) authorise(ctx context.Context, method string) (context.Context,
 	if !r.allows(caller.Access) || (caller.Job != "") != (caller.Access == identity.AccessTask) {
 		return nil, batcherr.Forbidden("The role %q does not allow this.", caller.Access)
 	}
-	if !r.cluster {
+	if !r.cluster || caller.Access != identity.AccessAdmin {
 		if err := s.core.knownAccount(ctx, caller); err != nil {
 			return nil, err
 		}
@@ -174,15 +177,22 @@ func (c *core) knownAccount(ctx context.Context, caller Caller) error {
 	if caller.Account == "" {
 		return batcherr.Invalid(batcherr.CodeInvalidInput, "The token is for no account: choose one with the metadata %s.", AccountHeader)
 	}
-	if _, ok := c.State.Account(caller.Account); ok {
+	rec, ok := c.State.Account(caller.Account)
+	if !ok {
+		// It may have been made a moment ago, by another leader.
+		if err := c.Reader.Barrier(ctx); err != nil {
+			return err
+		}
+		if rec, ok = c.State.Account(caller.Account); !ok {
+			return batcherr.Of(batcherr.CodeAccountNotFound)
+		}
+	}
+	if caller.Access == identity.AccessAdmin || caller.Since.IsZero() {
 		return nil
 	}
-	// It may have been made a moment ago, by another leader.
-	if err := c.Reader.Barrier(ctx); err != nil {
-		return err
-	}
-	if _, ok := c.State.Account(caller.Account); !ok {
-		return batcherr.Of(batcherr.CodeAccountNotFound)
+	// Tokens have whole seconds.
+	if made := rec.Account.CreationTime.AsTime().Truncate(time.Second); caller.Since.Before(made) {
+		return batcherr.Unauthenticated("The token is for an earlier account of this name.")
 	}
 	return nil
 }

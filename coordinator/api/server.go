@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -77,14 +78,6 @@ type Keyring interface {
 	Marshal() ([]byte, error)
 }
 
-// Stores says where accounts keep their objects.
-type Stores interface {
-	// Access is how to reach the account's objects at present; its bucket is a proposal for accounts that have none yet.
-	Access(ctx context.Context, account string) (*apiv1.StoreAccess, error)
-	// EnsureBucket makes the bucket that access names. An error of kind conflict says that it belongs to someone else.
-	EnsureBucket(ctx context.Context, access *apiv1.StoreAccess) error
-}
-
 // AutoScaler evaluates autoscale formulas with what the leader knows of pools.
 type AutoScaler interface {
 	// Evaluate says what a formula would give for a pool that scales by one. That the formula fails is part of the answer.
@@ -134,6 +127,8 @@ type core struct {
 	Config
 	rules   *rules
 	signals *jobSignals
+	// changing is held while an account and its store change together.
+	changing sync.Mutex
 }
 
 // New makes the services. They own no goroutine longer than the calls that they serve.

@@ -28,7 +28,8 @@ type TokenVerifier interface {
 type Caller struct {
 	Account string
 	Role    apiv1.TokenRole
-	Job     string // the only job that the caller may touch; empty: any
+	Job     string    // the only job that the caller may touch; empty: any
+	Since   time.Time // when the token was issued; zero for keys
 }
 
 // Config is what the API needs from its surroundings. All fields but Now, Logger and Limits are required.

@@ -38,6 +38,11 @@ func (s *session) assignLoop(welcome *agentv1.CoordinatorMessage) error {
 		if c.Record && !s.current() {
 			return errIncarnated
 		}
+		if c.Record {
+			if err := s.sameStore(); err != nil {
+				return err
+			}
+		}
 		if err := s.sendChanges(c); err != nil {
 			return err
 		}

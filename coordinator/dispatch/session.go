@@ -6,17 +6,20 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/batchyard/batchyard/coordinator/state"
 	"github.com/batchyard/batchyard/internal/batcherr"
 	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
+	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
 )
 
 var (
 	errTermEnded  = batcherr.Unavailable("this coordinator does not lead any more")
 	errReplaced   = batcherr.Conflict(batcherr.CodeOperationInvalidForCurrentState, "the node has begun another session")
+	errNewStore   = batcherr.Unavailable("the account's store has changed: begin again")
 	errIncarnated = batcherr.Conflict(batcherr.CodeOperationInvalidForCurrentState, "the node was given up: begin again")
 )
 
@@ -34,6 +37,9 @@ type session struct {
 	mu      sync.Mutex
 	pending *state.NodeChanges
 	wake    chan struct{}
+
+	// What the welcome said; not changed afterwards.
+	store *apiv1.StoreAccess
 
 	// Owned by the sending goroutine.
 	number uint64
@@ -163,6 +169,7 @@ func (s *session) welcome() (*agentv1.CoordinatorMessage, error) {
 	if err != nil {
 		return nil, batcherr.Internal(err)
 	}
+	s.store = store
 	return &agentv1.CoordinatorMessage{Message: &agentv1.CoordinatorMessage_Welcome{Welcome: &agentv1.Welcome{
 		Session:              newID(),
 		Lease:                durationpb.New(cfg.Lease),
@@ -173,6 +180,18 @@ func (s *session) welcome() (*agentv1.CoordinatorMessage, error) {
 		AccountUrl:           cfg.AccountURL(s.node.Account),
 		AccountId:            s.node.Account,
 	}}}, nil
+}
+
+// sameStore fails when the node has to be told of another store.
+func (s *session) sameStore() error {
+	store, err := s.server.cfg.Store(s.node.Account)
+	if err != nil {
+		return batcherr.Internal(err)
+	}
+	if !proto.Equal(store, s.store) {
+		return errNewStore
+	}
+	return nil
 }
 
 func (s *session) send(m *agentv1.CoordinatorMessage) error {

@@ -188,7 +188,7 @@ func (t *txn) dispatchCluster(cmd *raftlogv1.Command) (Result, bool) {
 	case *raftlogv1.Command_PutAccount:
 		return t.putAccount(c.PutAccount), true
 	case *raftlogv1.Command_DeleteAccount:
-		return t.deleteAccount(), true
+		return t.deleteAccount(c.DeleteAccount), true
 	case *raftlogv1.Command_PutJoinToken:
 		return t.putJoinToken(c.PutJoinToken), true
 	case *raftlogv1.Command_UseJoinToken:

@@ -1,25 +1,44 @@
 package state
 
 import (
+	"bytes"
+
 	"github.com/batchyard/batchyard/internal/batcherr"
 	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
 )
 
 func (t *txn) putAccount(c *raftlogv1.PutAccount) Result {
 	id := c.Record.Account.Id
-	_, exists := t.accounts[id]
+	before, exists := t.accounts[id]
 	switch {
 	case c.Create && exists:
 		return refused(batcherr.Of(batcherr.CodeAccountExists))
 	case !c.Create && !exists:
 		return refused(batcherr.Of(batcherr.CodeAccountNotFound))
 	}
+	if exists && !bytes.Equal(before.SealedStore, c.Record.SealedStore) {
+		t.tellNodes(id)
+	}
 	t.accounts[id] = c.Record
 	t.putProto(keyName(tableAccount, id), c.Record)
 	return Result{}
 }
 
-func (t *txn) deleteAccount() Result {
+// tellNodes makes the account's nodes look at what they know of their account.
+func (t *txn) tellNodes(account string) {
+	t.pools.AscendGreaterOrEqual(&pool{key: account + "\x00"}, func(p *pool) bool {
+		if p.rec.Account != account {
+			return false
+		}
+		p.nodes.Ascend(func(n *node) bool {
+			t.events.node(p, n)
+			return true
+		})
+		return true
+	})
+}
+
+func (t *txn) deleteAccount(c *raftlogv1.DeleteAccount) Result {
 	if _, exists := t.accounts[t.account]; !exists {
 		return refused(batcherr.Of(batcherr.CodeAccountNotFound))
 	}
@@ -37,6 +56,12 @@ func (t *txn) deleteAccount() Result {
 	}
 	delete(t.accounts, t.account)
 	t.delete(keyName(tableAccount, t.account))
+	for id, token := range t.tokens {
+		if c.WithJoinTokens && token.Account == t.account {
+			delete(t.tokens, id)
+			t.delete(keyName(tableToken, id))
+		}
+	}
 	t.deleteRange(append(keyName(tableApp, t.account), 0))
 	return Result{}
 }

@@ -237,6 +237,9 @@ func (c *Child) Endpoint() string { return c.opts.Endpoint() }
 // Address is the store's IP address and port.
 func (c *Child) Address() string { return c.opts.Address }
 
+// Users manages the users of the store.
+func (c *Child) Users() (*Users, error) { return NewUsers(c.opts.Config, c.opts.RootCAs) }
+
 // PID is the store's process.
 func (c *Child) PID() int { return c.record.PID }
 

@@ -15,10 +15,9 @@ import (
 	"github.com/batchyard/batchyard/storage/storagetest"
 )
 
-func users(t *testing.T, o embedded.Options, c *embedded.Child) *embedded.Users {
+func users(t *testing.T, c *embedded.Child) *embedded.Users {
 	t.Helper()
-	o.Address = c.Address()
-	u, err := embedded.NewUsers(o.Config, o.RootCAs)
+	u, err := c.Users()
 	require.NoError(t, err)
 	t.Cleanup(u.Close)
 	return u
@@ -41,7 +40,7 @@ func put(t *testing.T, c *s3.Client, bucket, key string) error {
 func TestUsersReachTheirOwnBucketsOnly(t *testing.T) {
 	o := options(t)
 	child := start(t, o)
-	u := users(t, o, child)
+	u := users(t, child)
 	for _, name := range []string{"anna", "berta"} {
 		require.NoError(t, u.Put(bounded(t), name+"-key", name+"-secret"))
 		require.NoError(t, u.MakeBucket(bounded(t), name+"-bucket", name+"-key"))
@@ -67,8 +66,10 @@ func TestUsersReachTheirOwnBucketsOnly(t *testing.T) {
 	require.Error(t, anna.EnsureBucket(bounded(t), "anna-second"), "users make no buckets")
 	require.ErrorIs(t, anna.RemoveBucket(bounded(t), "berta-bucket"), storage.ErrForbidden)
 
-	o.AccessKey, o.SecretKey = "anna-key", "anna-secret"
-	mere := users(t, o, child)
+	o.AccessKey, o.SecretKey, o.Address = "anna-key", "anna-secret", child.Address()
+	mere, err := embedded.NewUsers(o.Config, o.RootCAs)
+	require.NoError(t, err)
+	t.Cleanup(mere.Close)
 	require.Error(t, mere.GiveBucket(bounded(t), "berta-bucket", "anna-key"), "users administer nothing")
 	require.Error(t, mere.Put(bounded(t), "berta-key", "known"))
 	_, err = mere.List(bounded(t))
@@ -81,7 +82,7 @@ func TestUsersReachTheirOwnBucketsOnly(t *testing.T) {
 func TestUsersChangeAndOutliveTheProcess(t *testing.T) {
 	o := options(t)
 	child := start(t, o)
-	u := users(t, o, child)
+	u := users(t, child)
 	require.NoError(t, u.Put(bounded(t), "anna-key", "first-secret"))
 	require.NoError(t, u.MakeBucket(bounded(t), "anna-bucket", "anna-key"))
 	require.NoError(t, put(t, as(t, o, child, "anna-key", "first-secret"), "anna-bucket", "a"))
@@ -92,7 +93,7 @@ func TestUsersChangeAndOutliveTheProcess(t *testing.T) {
 	require.NoError(t, syscall.Kill(child.PID(), syscall.SIGKILL))
 	<-child.Done()
 	child = start(t, o)
-	u = users(t, o, child)
+	u = users(t, child)
 	require.NoError(t, put(t, as(t, o, child, "anna-key", "other-secret"), "anna-bucket", "c"))
 	keys, err := u.List(bounded(t))
 	require.NoError(t, err)
@@ -116,7 +117,7 @@ func TestUsersChangeAndOutliveTheProcess(t *testing.T) {
 func TestSuiteAsUser(t *testing.T) {
 	o := options(t)
 	child := start(t, o)
-	u := users(t, o, child)
+	u := users(t, child)
 	require.NoError(t, u.Put(bounded(t), "anna-key", "anna-secret"))
 	admin, anna := client(t, o, child), as(t, o, child, "anna-key", "anna-secret")
 	storagetest.Run(t, func(t *testing.T) storage.Store {

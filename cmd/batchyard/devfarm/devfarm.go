@@ -133,6 +133,12 @@ func runCoordinator(ctx context.Context, cfg Config, keep settings, store *embed
 	c.Store = &apiv1.StoreAccess{
 		Endpoint: store.Endpoint(), Region: "us-east-1", AccessKey: keep.AccessKey, SecretKey: keep.SecretKey, CaPem: trust.EncodeAuthority(keyring.CA()),
 	}
+	users, err := store.Users()
+	if err != nil {
+		return err
+	}
+	defer users.Close()
+	c.StoreUsers = users
 	c.NewProvider = func(address string) pools.Provider {
 		nodes = process.New(process.Config{
 			Dir: filepath.Join(cfg.DataDir, "nodes"), Command: []string{cfg.Program, "agent"}, Coordinator: address, Logger: cfg.Logger,

@@ -364,8 +364,11 @@ func (x *StoreAccess) GetExpiryTime() *timestamppb.Timestamp {
 }
 
 type CreateAccountRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	AccountId     string                 `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	AccountId string                 `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Where the account's objects are to be. Needed where the cluster does not make credentials in its store; then at least the two keys are given,
+	// and whatever else is empty is the cluster's.
+	Store         *StoreAccess `protobuf:"bytes,2,opt,name=store,proto3" json:"store,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -405,6 +408,13 @@ func (x *CreateAccountRequest) GetAccountId() string {
 		return x.AccountId
 	}
 	return ""
+}
+
+func (x *CreateAccountRequest) GetStore() *StoreAccess {
+	if x != nil {
+		return x.Store
+	}
+	return nil
 }
 
 type GetAccountRequest struct {
@@ -716,6 +726,103 @@ func (x *GetStoreRequest) GetAccountId() string {
 	return ""
 }
 
+type SetStoreRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	AccountId string                 `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// As in CreateAccountRequest.
+	Store         *StoreAccess `protobuf:"bytes,2,opt,name=store,proto3" json:"store,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetStoreRequest) Reset() {
+	*x = SetStoreRequest{}
+	mi := &file_batchyard_api_v1_account_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetStoreRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetStoreRequest) ProtoMessage() {}
+
+func (x *SetStoreRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_account_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetStoreRequest.ProtoReflect.Descriptor instead.
+func (*SetStoreRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_account_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SetStoreRequest) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *SetStoreRequest) GetStore() *StoreAccess {
+	if x != nil {
+		return x.Store
+	}
+	return nil
+}
+
+type RegenerateStoreKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AccountId     string                 `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegenerateStoreKeyRequest) Reset() {
+	*x = RegenerateStoreKeyRequest{}
+	mi := &file_batchyard_api_v1_account_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegenerateStoreKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegenerateStoreKeyRequest) ProtoMessage() {}
+
+func (x *RegenerateStoreKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_account_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegenerateStoreKeyRequest.ProtoReflect.Descriptor instead.
+func (*RegenerateStoreKeyRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_account_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RegenerateStoreKeyRequest) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
 type IssueTokenRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	AccountId     string                 `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
@@ -727,7 +834,7 @@ type IssueTokenRequest struct {
 
 func (x *IssueTokenRequest) Reset() {
 	*x = IssueTokenRequest{}
-	mi := &file_batchyard_api_v1_account_proto_msgTypes[11]
+	mi := &file_batchyard_api_v1_account_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +846,7 @@ func (x *IssueTokenRequest) String() string {
 func (*IssueTokenRequest) ProtoMessage() {}
 
 func (x *IssueTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_account_proto_msgTypes[11]
+	mi := &file_batchyard_api_v1_account_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +859,7 @@ func (x *IssueTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssueTokenRequest.ProtoReflect.Descriptor instead.
 func (*IssueTokenRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_account_proto_rawDescGZIP(), []int{11}
+	return file_batchyard_api_v1_account_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *IssueTokenRequest) GetAccountId() string {
@@ -786,7 +893,7 @@ type IssueTokenResponse struct {
 
 func (x *IssueTokenResponse) Reset() {
 	*x = IssueTokenResponse{}
-	mi := &file_batchyard_api_v1_account_proto_msgTypes[12]
+	mi := &file_batchyard_api_v1_account_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -798,7 +905,7 @@ func (x *IssueTokenResponse) String() string {
 func (*IssueTokenResponse) ProtoMessage() {}
 
 func (x *IssueTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_account_proto_msgTypes[12]
+	mi := &file_batchyard_api_v1_account_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -811,7 +918,7 @@ func (x *IssueTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssueTokenResponse.ProtoReflect.Descriptor instead.
 func (*IssueTokenResponse) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_account_proto_rawDescGZIP(), []int{12}
+	return file_batchyard_api_v1_account_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *IssueTokenResponse) GetToken() string {
@@ -854,10 +961,11 @@ const file_batchyard_api_v1_account_proto_rawDesc = "" +
 	"\rsession_token\x18\x06 \x01(\tB\x06\x8a\xe7\x18\x02\x18\x01R\fsessionToken\x12\x15\n" +
 	"\x06ca_pem\x18\a \x01(\fR\x05caPem\x12;\n" +
 	"\vexpiry_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expiryTime\"5\n" +
+	"expiryTime\"j\n" +
 	"\x14CreateAccountRequest\x12\x1d\n" +
 	"\n" +
-	"account_id\x18\x01 \x01(\tR\taccountId\"2\n" +
+	"account_id\x18\x01 \x01(\tR\taccountId\x123\n" +
+	"\x05store\x18\x02 \x01(\v2\x1d.batchyard.api.v1.StoreAccessR\x05store\"2\n" +
 	"\x11GetAccountRequest\x12\x1d\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tR\taccountId\"\x15\n" +
@@ -875,6 +983,13 @@ const file_batchyard_api_v1_account_proto_rawDesc = "" +
 	"account_id\x18\x01 \x01(\tR\taccountId\x122\n" +
 	"\x03key\x18\x02 \x01(\x0e2 .batchyard.api.v1.AccountKeyNameR\x03key\"0\n" +
 	"\x0fGetStoreRequest\x12\x1d\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tR\taccountId\"e\n" +
+	"\x0fSetStoreRequest\x12\x1d\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tR\taccountId\x123\n" +
+	"\x05store\x18\x02 \x01(\v2\x1d.batchyard.api.v1.StoreAccessR\x05store\":\n" +
+	"\x19RegenerateStoreKeyRequest\x12\x1d\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tR\taccountId\"\x90\x01\n" +
 	"\x11IssueTokenRequest\x12\x1d\n" +
@@ -894,7 +1009,7 @@ const file_batchyard_api_v1_account_proto_rawDesc = "" +
 	"\x16TOKEN_ROLE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10TOKEN_ROLE_ADMIN\x10\x01\x12\x13\n" +
 	"\x0fTOKEN_ROLE_USER\x10\x02\x12\x15\n" +
-	"\x11TOKEN_ROLE_READER\x10\x032\xca\x05\n" +
+	"\x11TOKEN_ROLE_READER\x10\x032\xf4\x06\n" +
 	"\x0eAccountService\x12R\n" +
 	"\rCreateAccount\x12&.batchyard.api.v1.CreateAccountRequest\x1a\x19.batchyard.api.v1.Account\x12L\n" +
 	"\n" +
@@ -903,7 +1018,9 @@ const file_batchyard_api_v1_account_proto_rawDesc = "" +
 	"\rDeleteAccount\x12&.batchyard.api.v1.DeleteAccountRequest\x1a\x17.batchyard.api.v1.Empty\x12X\n" +
 	"\x0eGetAccountKeys\x12'.batchyard.api.v1.GetAccountKeysRequest\x1a\x1d.batchyard.api.v1.AccountKeys\x12d\n" +
 	"\x14RegenerateAccountKey\x12-.batchyard.api.v1.RegenerateAccountKeyRequest\x1a\x1d.batchyard.api.v1.AccountKeys\x12L\n" +
-	"\bGetStore\x12!.batchyard.api.v1.GetStoreRequest\x1a\x1d.batchyard.api.v1.StoreAccess\x12W\n" +
+	"\bGetStore\x12!.batchyard.api.v1.GetStoreRequest\x1a\x1d.batchyard.api.v1.StoreAccess\x12F\n" +
+	"\bSetStore\x12!.batchyard.api.v1.SetStoreRequest\x1a\x17.batchyard.api.v1.Empty\x12`\n" +
+	"\x12RegenerateStoreKey\x12+.batchyard.api.v1.RegenerateStoreKeyRequest\x1a\x1d.batchyard.api.v1.StoreAccess\x12W\n" +
 	"\n" +
 	"IssueToken\x12#.batchyard.api.v1.IssueTokenRequest\x1a$.batchyard.api.v1.IssueTokenResponseB=Z;github.com/batchyard/batchyard/proto/batchyard/api/v1;apiv1b\x06proto3"
 
@@ -920,7 +1037,7 @@ func file_batchyard_api_v1_account_proto_rawDescGZIP() []byte {
 }
 
 var file_batchyard_api_v1_account_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_batchyard_api_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_batchyard_api_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_batchyard_api_v1_account_proto_goTypes = []any{
 	(AccountKeyName)(0),                 // 0: batchyard.api.v1.AccountKeyName
 	(TokenRole)(0),                      // 1: batchyard.api.v1.TokenRole
@@ -935,41 +1052,49 @@ var file_batchyard_api_v1_account_proto_goTypes = []any{
 	(*GetAccountKeysRequest)(nil),       // 10: batchyard.api.v1.GetAccountKeysRequest
 	(*RegenerateAccountKeyRequest)(nil), // 11: batchyard.api.v1.RegenerateAccountKeyRequest
 	(*GetStoreRequest)(nil),             // 12: batchyard.api.v1.GetStoreRequest
-	(*IssueTokenRequest)(nil),           // 13: batchyard.api.v1.IssueTokenRequest
-	(*IssueTokenResponse)(nil),          // 14: batchyard.api.v1.IssueTokenResponse
-	(*timestamppb.Timestamp)(nil),       // 15: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),         // 16: google.protobuf.Duration
-	(*Empty)(nil),                       // 17: batchyard.api.v1.Empty
+	(*SetStoreRequest)(nil),             // 13: batchyard.api.v1.SetStoreRequest
+	(*RegenerateStoreKeyRequest)(nil),   // 14: batchyard.api.v1.RegenerateStoreKeyRequest
+	(*IssueTokenRequest)(nil),           // 15: batchyard.api.v1.IssueTokenRequest
+	(*IssueTokenResponse)(nil),          // 16: batchyard.api.v1.IssueTokenResponse
+	(*timestamppb.Timestamp)(nil),       // 17: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),         // 18: google.protobuf.Duration
+	(*Empty)(nil),                       // 19: batchyard.api.v1.Empty
 }
 var file_batchyard_api_v1_account_proto_depIdxs = []int32{
-	15, // 0: batchyard.api.v1.Account.creation_time:type_name -> google.protobuf.Timestamp
-	15, // 1: batchyard.api.v1.StoreAccess.expiry_time:type_name -> google.protobuf.Timestamp
-	2,  // 2: batchyard.api.v1.ListAccountsResponse.accounts:type_name -> batchyard.api.v1.Account
-	0,  // 3: batchyard.api.v1.RegenerateAccountKeyRequest.key:type_name -> batchyard.api.v1.AccountKeyName
-	1,  // 4: batchyard.api.v1.IssueTokenRequest.role:type_name -> batchyard.api.v1.TokenRole
-	16, // 5: batchyard.api.v1.IssueTokenRequest.ttl:type_name -> google.protobuf.Duration
-	15, // 6: batchyard.api.v1.IssueTokenResponse.expiry_time:type_name -> google.protobuf.Timestamp
-	5,  // 7: batchyard.api.v1.AccountService.CreateAccount:input_type -> batchyard.api.v1.CreateAccountRequest
-	6,  // 8: batchyard.api.v1.AccountService.GetAccount:input_type -> batchyard.api.v1.GetAccountRequest
-	7,  // 9: batchyard.api.v1.AccountService.ListAccounts:input_type -> batchyard.api.v1.ListAccountsRequest
-	9,  // 10: batchyard.api.v1.AccountService.DeleteAccount:input_type -> batchyard.api.v1.DeleteAccountRequest
-	10, // 11: batchyard.api.v1.AccountService.GetAccountKeys:input_type -> batchyard.api.v1.GetAccountKeysRequest
-	11, // 12: batchyard.api.v1.AccountService.RegenerateAccountKey:input_type -> batchyard.api.v1.RegenerateAccountKeyRequest
-	12, // 13: batchyard.api.v1.AccountService.GetStore:input_type -> batchyard.api.v1.GetStoreRequest
-	13, // 14: batchyard.api.v1.AccountService.IssueToken:input_type -> batchyard.api.v1.IssueTokenRequest
-	2,  // 15: batchyard.api.v1.AccountService.CreateAccount:output_type -> batchyard.api.v1.Account
-	2,  // 16: batchyard.api.v1.AccountService.GetAccount:output_type -> batchyard.api.v1.Account
-	8,  // 17: batchyard.api.v1.AccountService.ListAccounts:output_type -> batchyard.api.v1.ListAccountsResponse
-	17, // 18: batchyard.api.v1.AccountService.DeleteAccount:output_type -> batchyard.api.v1.Empty
-	3,  // 19: batchyard.api.v1.AccountService.GetAccountKeys:output_type -> batchyard.api.v1.AccountKeys
-	3,  // 20: batchyard.api.v1.AccountService.RegenerateAccountKey:output_type -> batchyard.api.v1.AccountKeys
-	4,  // 21: batchyard.api.v1.AccountService.GetStore:output_type -> batchyard.api.v1.StoreAccess
-	14, // 22: batchyard.api.v1.AccountService.IssueToken:output_type -> batchyard.api.v1.IssueTokenResponse
-	15, // [15:23] is the sub-list for method output_type
-	7,  // [7:15] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	17, // 0: batchyard.api.v1.Account.creation_time:type_name -> google.protobuf.Timestamp
+	17, // 1: batchyard.api.v1.StoreAccess.expiry_time:type_name -> google.protobuf.Timestamp
+	4,  // 2: batchyard.api.v1.CreateAccountRequest.store:type_name -> batchyard.api.v1.StoreAccess
+	2,  // 3: batchyard.api.v1.ListAccountsResponse.accounts:type_name -> batchyard.api.v1.Account
+	0,  // 4: batchyard.api.v1.RegenerateAccountKeyRequest.key:type_name -> batchyard.api.v1.AccountKeyName
+	4,  // 5: batchyard.api.v1.SetStoreRequest.store:type_name -> batchyard.api.v1.StoreAccess
+	1,  // 6: batchyard.api.v1.IssueTokenRequest.role:type_name -> batchyard.api.v1.TokenRole
+	18, // 7: batchyard.api.v1.IssueTokenRequest.ttl:type_name -> google.protobuf.Duration
+	17, // 8: batchyard.api.v1.IssueTokenResponse.expiry_time:type_name -> google.protobuf.Timestamp
+	5,  // 9: batchyard.api.v1.AccountService.CreateAccount:input_type -> batchyard.api.v1.CreateAccountRequest
+	6,  // 10: batchyard.api.v1.AccountService.GetAccount:input_type -> batchyard.api.v1.GetAccountRequest
+	7,  // 11: batchyard.api.v1.AccountService.ListAccounts:input_type -> batchyard.api.v1.ListAccountsRequest
+	9,  // 12: batchyard.api.v1.AccountService.DeleteAccount:input_type -> batchyard.api.v1.DeleteAccountRequest
+	10, // 13: batchyard.api.v1.AccountService.GetAccountKeys:input_type -> batchyard.api.v1.GetAccountKeysRequest
+	11, // 14: batchyard.api.v1.AccountService.RegenerateAccountKey:input_type -> batchyard.api.v1.RegenerateAccountKeyRequest
+	12, // 15: batchyard.api.v1.AccountService.GetStore:input_type -> batchyard.api.v1.GetStoreRequest
+	13, // 16: batchyard.api.v1.AccountService.SetStore:input_type -> batchyard.api.v1.SetStoreRequest
+	14, // 17: batchyard.api.v1.AccountService.RegenerateStoreKey:input_type -> batchyard.api.v1.RegenerateStoreKeyRequest
+	15, // 18: batchyard.api.v1.AccountService.IssueToken:input_type -> batchyard.api.v1.IssueTokenRequest
+	2,  // 19: batchyard.api.v1.AccountService.CreateAccount:output_type -> batchyard.api.v1.Account
+	2,  // 20: batchyard.api.v1.AccountService.GetAccount:output_type -> batchyard.api.v1.Account
+	8,  // 21: batchyard.api.v1.AccountService.ListAccounts:output_type -> batchyard.api.v1.ListAccountsResponse
+	19, // 22: batchyard.api.v1.AccountService.DeleteAccount:output_type -> batchyard.api.v1.Empty
+	3,  // 23: batchyard.api.v1.AccountService.GetAccountKeys:output_type -> batchyard.api.v1.AccountKeys
+	3,  // 24: batchyard.api.v1.AccountService.RegenerateAccountKey:output_type -> batchyard.api.v1.AccountKeys
+	4,  // 25: batchyard.api.v1.AccountService.GetStore:output_type -> batchyard.api.v1.StoreAccess
+	19, // 26: batchyard.api.v1.AccountService.SetStore:output_type -> batchyard.api.v1.Empty
+	4,  // 27: batchyard.api.v1.AccountService.RegenerateStoreKey:output_type -> batchyard.api.v1.StoreAccess
+	16, // 28: batchyard.api.v1.AccountService.IssueToken:output_type -> batchyard.api.v1.IssueTokenResponse
+	19, // [19:29] is the sub-list for method output_type
+	9,  // [9:19] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_api_v1_account_proto_init() }
@@ -985,7 +1110,7 @@ func file_batchyard_api_v1_account_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_batchyard_api_v1_account_proto_rawDesc), len(file_batchyard_api_v1_account_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,8 @@ const (
 	AccountService_GetAccountKeys_FullMethodName       = "/batchyard.api.v1.AccountService/GetAccountKeys"
 	AccountService_RegenerateAccountKey_FullMethodName = "/batchyard.api.v1.AccountService/RegenerateAccountKey"
 	AccountService_GetStore_FullMethodName             = "/batchyard.api.v1.AccountService/GetStore"
+	AccountService_SetStore_FullMethodName             = "/batchyard.api.v1.AccountService/SetStore"
+	AccountService_RegenerateStoreKey_FullMethodName   = "/batchyard.api.v1.AccountService/RegenerateStoreKey"
 	AccountService_IssueToken_FullMethodName           = "/batchyard.api.v1.AccountService/IssueToken"
 )
 
@@ -45,6 +47,10 @@ type AccountServiceClient interface {
 	RegenerateAccountKey(ctx context.Context, in *RegenerateAccountKeyRequest, opts ...grpc.CallOption) (*AccountKeys, error)
 	// GetStore says where the account's objects are and with which credentials.
 	GetStore(ctx context.Context, in *GetStoreRequest, opts ...grpc.CallOption) (*StoreAccess, error)
+	// SetStore gives an account another place for its objects, with credentials that exist already.
+	SetStore(ctx context.Context, in *SetStoreRequest, opts ...grpc.CallOption) (*Empty, error)
+	// RegenerateStoreKey makes a new secret key in a store whose credentials the cluster makes; the old one ends at once.
+	RegenerateStoreKey(ctx context.Context, in *RegenerateStoreKeyRequest, opts ...grpc.CallOption) (*StoreAccess, error)
 	// IssueToken signs a token for an account.
 	IssueToken(ctx context.Context, in *IssueTokenRequest, opts ...grpc.CallOption) (*IssueTokenResponse, error)
 }
@@ -127,6 +133,26 @@ func (c *accountServiceClient) GetStore(ctx context.Context, in *GetStoreRequest
 	return out, nil
 }
 
+func (c *accountServiceClient) SetStore(ctx context.Context, in *SetStoreRequest, opts ...grpc.CallOption) (*Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Empty)
+	err := c.cc.Invoke(ctx, AccountService_SetStore_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *accountServiceClient) RegenerateStoreKey(ctx context.Context, in *RegenerateStoreKeyRequest, opts ...grpc.CallOption) (*StoreAccess, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StoreAccess)
+	err := c.cc.Invoke(ctx, AccountService_RegenerateStoreKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *accountServiceClient) IssueToken(ctx context.Context, in *IssueTokenRequest, opts ...grpc.CallOption) (*IssueTokenResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(IssueTokenResponse)
@@ -153,6 +179,10 @@ type AccountServiceServer interface {
 	RegenerateAccountKey(context.Context, *RegenerateAccountKeyRequest) (*AccountKeys, error)
 	// GetStore says where the account's objects are and with which credentials.
 	GetStore(context.Context, *GetStoreRequest) (*StoreAccess, error)
+	// SetStore gives an account another place for its objects, with credentials that exist already.
+	SetStore(context.Context, *SetStoreRequest) (*Empty, error)
+	// RegenerateStoreKey makes a new secret key in a store whose credentials the cluster makes; the old one ends at once.
+	RegenerateStoreKey(context.Context, *RegenerateStoreKeyRequest) (*StoreAccess, error)
 	// IssueToken signs a token for an account.
 	IssueToken(context.Context, *IssueTokenRequest) (*IssueTokenResponse, error)
 	mustEmbedUnimplementedAccountServiceServer()
@@ -185,6 +215,12 @@ func (UnimplementedAccountServiceServer) RegenerateAccountKey(context.Context, *
 }
 func (UnimplementedAccountServiceServer) GetStore(context.Context, *GetStoreRequest) (*StoreAccess, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetStore not implemented")
+}
+func (UnimplementedAccountServiceServer) SetStore(context.Context, *SetStoreRequest) (*Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetStore not implemented")
+}
+func (UnimplementedAccountServiceServer) RegenerateStoreKey(context.Context, *RegenerateStoreKeyRequest) (*StoreAccess, error) {
+	return nil, status.Error(codes.Unimplemented, "method RegenerateStoreKey not implemented")
 }
 func (UnimplementedAccountServiceServer) IssueToken(context.Context, *IssueTokenRequest) (*IssueTokenResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method IssueToken not implemented")
@@ -336,6 +372,42 @@ func _AccountService_GetStore_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AccountService_SetStore_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetStoreRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccountServiceServer).SetStore(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AccountService_SetStore_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccountServiceServer).SetStore(ctx, req.(*SetStoreRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AccountService_RegenerateStoreKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RegenerateStoreKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccountServiceServer).RegenerateStoreKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AccountService_RegenerateStoreKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccountServiceServer).RegenerateStoreKey(ctx, req.(*RegenerateStoreKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AccountService_IssueToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(IssueTokenRequest)
 	if err := dec(in); err != nil {
@@ -388,6 +460,14 @@ var AccountService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetStore",
 			Handler:    _AccountService_GetStore_Handler,
+		},
+		{
+			MethodName: "SetStore",
+			Handler:    _AccountService_SetStore_Handler,
+		},
+		{
+			MethodName: "RegenerateStoreKey",
+			Handler:    _AccountService_RegenerateStoreKey_Handler,
 		},
 		{
 			MethodName: "IssueToken",

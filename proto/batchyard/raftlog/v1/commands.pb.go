@@ -786,9 +786,11 @@ func (x *PutAccount) GetCreate() bool {
 }
 
 type DeleteAccount struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account's join tokens go with it.
+	WithJoinTokens bool `protobuf:"varint,1,opt,name=with_join_tokens,json=withJoinTokens,proto3" json:"with_join_tokens,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *DeleteAccount) Reset() {
@@ -819,6 +821,13 @@ func (x *DeleteAccount) ProtoReflect() protoreflect.Message {
 // Deprecated: Use DeleteAccount.ProtoReflect.Descriptor instead.
 func (*DeleteAccount) Descriptor() ([]byte, []int) {
 	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *DeleteAccount) GetWithJoinTokens() bool {
+	if x != nil {
+		return x.WithJoinTokens
+	}
+	return false
 }
 
 type PutJoinToken struct {
@@ -3306,8 +3315,9 @@ const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\n" +
 	"PutAccount\x12;\n" +
 	"\x06record\x18\x01 \x01(\v2#.batchyard.raftlog.v1.AccountRecordR\x06record\x12\x16\n" +
-	"\x06create\x18\x02 \x01(\bR\x06create\"\x0f\n" +
-	"\rDeleteAccount\"M\n" +
+	"\x06create\x18\x02 \x01(\bR\x06create\"9\n" +
+	"\rDeleteAccount\x12(\n" +
+	"\x10with_join_tokens\x18\x01 \x01(\bR\x0ewithJoinTokens\"M\n" +
 	"\fPutJoinToken\x12=\n" +
 	"\x06record\x18\x01 \x01(\v2%.batchyard.raftlog.v1.JoinTokenRecordR\x06record\"s\n" +
 	"\fUseJoinToken\x12\x0e\n" +
