@@ -18,6 +18,8 @@ import (
 	"github.com/batchyard/batchyard/coordinator/dispatch"
 	"github.com/batchyard/batchyard/coordinator/identity"
 	"github.com/batchyard/batchyard/coordinator/pools"
+	"github.com/batchyard/batchyard/coordinator/schedule"
+	"github.com/batchyard/batchyard/coordinator/state"
 	"github.com/batchyard/batchyard/internal/batcherr"
 	"github.com/batchyard/batchyard/internal/trust"
 	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
@@ -44,7 +46,7 @@ func (c *Coordinator) wire(context.Context) error {
 	var err error
 	c.api, err = api.New(api.Config{
 		State: c.state, Proposer: c, Reader: c, Files: nodeFiles{c.dispatch}, Cluster: membership{c},
-		Tokens: c.tokens, Sealer: c.sealer, Joins: c.authority, Keyring: c.keyring, Scaler: c.scaler,
+		Tokens: c.tokens, Sealer: c.sealer, Joins: c.authority, Keyring: c.keyring, Scaler: c.scaler, Explains: explainer{c.dispatch},
 		Stores: accountStores{cluster: c.cfg.Store, users: c.cfg.StoreUsers},
 		Endpoint: c.RESTEndpoint, Now: c.cfg.Now, Rand: rand.Reader, Logger: c.logger,
 	})
@@ -146,6 +148,13 @@ type nodeFiles struct{ server *dispatch.Server }
 
 func (f nodeFiles) Transfer(ctx context.Context, node uint64, req *agentv1.FileRequest, each func(*agentv1.TransferChunk) error) error {
 	return f.server.Request(ctx, node, req, each)
+}
+
+// explainer is the scheduler as the API asks it.
+type explainer struct{ server *dispatch.Server }
+
+func (e explainer) Explain(s state.Situation) *apiv1.TaskExplanation {
+	return schedule.Explain(s, e.server.Connected)
 }
 
 // membership is the coordinators as the API sees them.

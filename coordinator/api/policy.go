@@ -76,6 +76,7 @@ func policy() map[string]rule {
 		apiv1.TaskService_TerminateTask_FullMethodName:  taskWrite,
 		apiv1.TaskService_ReactivateTask_FullMethodName: taskWrite,
 		apiv1.TaskService_ListSubtasks_FullMethodName:   taskRead,
+		apiv1.TaskService_ExplainTask_FullMethodName:    taskRead,
 
 		apiv1.FileService_ListFiles_FullMethodName:         taskRead,
 		apiv1.FileService_GetFileProperties_FullMethodName: taskRead,

@@ -86,6 +86,11 @@ type AutoScaler interface {
 	Follow(ctx context.Context, account, pool string) error
 }
 
+// Explainer says why a task waits, by the rules by which tasks are placed.
+type Explainer interface {
+	Explain(state.Situation) *apiv1.TaskExplanation
+}
+
 // Config is what the services need from their surroundings. All fields but Endpoint, Now and Logger are required.
 type Config struct {
 	State    *state.Store
@@ -99,6 +104,7 @@ type Config struct {
 	Keyring  Keyring
 	Stores   Stores
 	Scaler   AutoScaler
+	Explains Explainer
 	// Endpoint is the base URL of the REST API.
 	Endpoint func() string
 	Now      func() time.Time
@@ -110,8 +116,8 @@ func (c Config) validate() error {
 	switch {
 	case c.State == nil, c.Proposer == nil, c.Reader == nil, c.Files == nil, c.Cluster == nil:
 		return errors.New("api: State, Proposer, Reader, Files and Cluster are required")
-	case c.Tokens == nil, c.Sealer == nil, c.Joins == nil, c.Keyring == nil, c.Stores == nil, c.Scaler == nil, c.Rand == nil:
-		return errors.New("api: Tokens, Sealer, Joins, Keyring, Stores, Scaler and Rand are required")
+	case c.Tokens == nil, c.Sealer == nil, c.Joins == nil, c.Keyring == nil, c.Stores == nil, c.Scaler == nil, c.Explains == nil, c.Rand == nil:
+		return errors.New("api: Tokens, Sealer, Joins, Keyring, Stores, Scaler, Explains and Rand are required")
 	}
 	return nil
 }

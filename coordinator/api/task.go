@@ -35,6 +35,11 @@ func (s *taskService) GetTask(ctx context.Context, req *apiv1.GetTaskRequest) (*
 	if err := lifecycle.CheckConditions(req.GetConditions(), task.ETag, task.LastModified, true); err != nil {
 		return nil, err
 	}
+	if explains(req.GetExpand()) {
+		if err := s.explain(g, req.GetJobId(), task); err != nil {
+			return nil, err
+		}
+	}
 	s.rules.blank(task)
 	fields.apply(task)
 	return task, nil
@@ -86,6 +91,13 @@ func (s *taskService) ListTasks(ctx context.Context, req *apiv1.ListTasksRequest
 	})
 	if err != nil {
 		return nil, err
+	}
+	if explains(req.GetOptions().GetExpand()) {
+		for _, task := range tasks {
+			if err := s.explain(g, job.Job.Id, task); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return &apiv1.ListTasksResponse{Tasks: tasks, NextPageToken: token}, nil
 }

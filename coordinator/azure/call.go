@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -121,6 +122,8 @@ func (c *call) flag(name string) (bool, error) {
 const (
 	maxPageSize = 1000
 	expandStats = "stats"
+	// expandExplain is this system's own: why a task waits.
+	expandExplain = "explain"
 )
 
 // listing is what a list request asks for.
@@ -156,7 +159,11 @@ func (c *call) listing(item proto.Message) (*listing, error) {
 		return nil, err
 	}
 	l.options.Select = l.selected.forServices(c.codec.table(item))
-	l.options.Expand, err = c.expand()
+	var more []string
+	if _, ok := item.(*apiv1.Task); ok {
+		more = append(more, expandExplain)
+	}
+	l.options.Expand, err = c.expand(more...)
 	return l, err
 }
 
@@ -164,8 +171,8 @@ func (c *call) selection(item proto.Message) (*selection, error) {
 	return parseSelect(c.query.Get("$select"), c.codec.table(item))
 }
 
-// expand reads $expand, of which only stats has a meaning.
-func (c *call) expand() (string, error) {
+// expand reads $expand, of which only stats has a meaning, and what more is named.
+func (c *call) expand(more ...string) (string, error) {
 	text := c.query.Get("$expand")
 	var known []string
 	for name := range strings.SplitSeq(text, ",") {
@@ -174,7 +181,10 @@ func (c *call) expand() (string, error) {
 		case expandStats:
 			known = append(known, name)
 		default:
-			return "", batcherr.InvalidQuery("$expand", text, "Only stats can be expanded.")
+			if !slices.Contains(more, name) {
+				return "", batcherr.InvalidQuery("$expand", text, "Only "+strings.Join(append([]string{expandStats}, more...), " and ")+" can be expanded.")
+			}
+			known = append(known, name)
 		}
 	}
 	return strings.Join(known, ","), nil

@@ -159,7 +159,7 @@ func getTask(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	expand, err := c.expand()
+	expand, err := c.expand(expandExplain)
 	if err != nil {
 		return err
 	}

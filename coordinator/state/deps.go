@@ -2,6 +2,7 @@ package state
 
 import (
 	"encoding/binary"
+	"iter"
 	"math/bits"
 	"slices"
 	"sort"
@@ -161,6 +162,26 @@ func (s *numberSet) count(first, last int32) int64 {
 		n += int64(min(last, s.runs[i].last)) - int64(max(first, s.runs[i].first)) + 1
 	}
 	return n
+}
+
+// missing yields the numbers of first to last that are not in the set.
+func (s *numberSet) missing(first, last int32) iter.Seq[int32] {
+	return func(yield func(int32) bool) {
+		next := int64(first)
+		i := sort.Search(len(s.runs), func(i int) bool { return s.runs[i].last >= first })
+		for ; next <= int64(last); next++ {
+			for i < len(s.runs) && int64(s.runs[i].last) < next {
+				i++
+			}
+			if i < len(s.runs) && int64(s.runs[i].first) <= next {
+				next = int64(s.runs[i].last)
+				continue
+			}
+			if !yield(int32(next)) {
+				return
+			}
+		}
+	}
 }
 
 func (s *Store) loadDependencies() error {

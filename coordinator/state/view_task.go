@@ -26,6 +26,10 @@ type TaskInfo struct {
 func (s *Store) Task(account, jobID, taskID string) (info TaskInfo, jobFound, found bool, err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	return s.task(account, jobID, taskID)
+}
+
+func (s *Store) task(account, jobID, taskID string) (info TaskInfo, jobFound, found bool, err error) {
 	j, ok := s.job(account, jobID)
 	if !ok {
 		return TaskInfo{}, false, false, nil

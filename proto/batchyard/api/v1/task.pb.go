@@ -270,8 +270,10 @@ type Task struct {
 	DependsOn                    *TaskDependencies              `protobuf:"bytes,25,opt,name=depends_on,json=dependsOn,proto3" json:"depends_on,omitempty"`
 	ApplicationPackageReferences []*ApplicationPackageReference `protobuf:"bytes,26,rep,name=application_package_references,json=applicationPackageReferences,proto3" json:"application_package_references,omitempty"`
 	AuthenticationTokenSettings  *AuthenticationTokenSettings   `protobuf:"bytes,27,opt,name=authentication_token_settings,json=authenticationTokenSettings,proto3" json:"authentication_token_settings,omitempty"`
-	unknownFields                protoimpl.UnknownFields
-	sizeCache                    protoimpl.SizeCache
+	// $expand=explain; not of Azure Batch
+	Explain       *TaskExplanation `protobuf:"bytes,40,opt,name=explain,proto3" json:"explain,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Task) Reset() {
@@ -489,6 +491,13 @@ func (x *Task) GetApplicationPackageReferences() []*ApplicationPackageReference 
 func (x *Task) GetAuthenticationTokenSettings() *AuthenticationTokenSettings {
 	if x != nil {
 		return x.AuthenticationTokenSettings
+	}
+	return nil
+}
+
+func (x *Task) GetExplain() *TaskExplanation {
+	if x != nil {
+		return x.Explain
 	}
 	return nil
 }
@@ -2092,6 +2101,58 @@ func (x *ReactivateTaskRequest) GetConditions() *Conditions {
 	return nil
 }
 
+type ExplainTaskRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	TaskId        string                 `protobuf:"bytes,2,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainTaskRequest) Reset() {
+	*x = ExplainTaskRequest{}
+	mi := &file_batchyard_api_v1_task_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainTaskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainTaskRequest) ProtoMessage() {}
+
+func (x *ExplainTaskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_task_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainTaskRequest.ProtoReflect.Descriptor instead.
+func (*ExplainTaskRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_task_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ExplainTaskRequest) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *ExplainTaskRequest) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
 type ListSubtasksRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
@@ -2102,7 +2163,7 @@ type ListSubtasksRequest struct {
 
 func (x *ListSubtasksRequest) Reset() {
 	*x = ListSubtasksRequest{}
-	mi := &file_batchyard_api_v1_task_proto_msgTypes[24]
+	mi := &file_batchyard_api_v1_task_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2114,7 +2175,7 @@ func (x *ListSubtasksRequest) String() string {
 func (*ListSubtasksRequest) ProtoMessage() {}
 
 func (x *ListSubtasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_task_proto_msgTypes[24]
+	mi := &file_batchyard_api_v1_task_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2127,7 +2188,7 @@ func (x *ListSubtasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubtasksRequest.ProtoReflect.Descriptor instead.
 func (*ListSubtasksRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_task_proto_rawDescGZIP(), []int{24}
+	return file_batchyard_api_v1_task_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListSubtasksRequest) GetJobId() string {
@@ -2153,7 +2214,7 @@ type ListSubtasksResponse struct {
 
 func (x *ListSubtasksResponse) Reset() {
 	*x = ListSubtasksResponse{}
-	mi := &file_batchyard_api_v1_task_proto_msgTypes[25]
+	mi := &file_batchyard_api_v1_task_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2165,7 +2226,7 @@ func (x *ListSubtasksResponse) String() string {
 func (*ListSubtasksResponse) ProtoMessage() {}
 
 func (x *ListSubtasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_task_proto_msgTypes[25]
+	mi := &file_batchyard_api_v1_task_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2178,7 +2239,7 @@ func (x *ListSubtasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubtasksResponse.ProtoReflect.Descriptor instead.
 func (*ListSubtasksResponse) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_task_proto_rawDescGZIP(), []int{25}
+	return file_batchyard_api_v1_task_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListSubtasksResponse) GetSubtasks() []*Subtask {
@@ -2192,7 +2253,7 @@ var File_batchyard_api_v1_task_proto protoreflect.FileDescriptor
 
 const file_batchyard_api_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x1bbatchyard/api/v1/task.proto\x12\x10batchyard.api.v1\x1a\"batchyard/api/v1/application.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a batchyard/api/v1/execution.proto\x1a\x1ebatchyard/api/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa1\x12\n" +
+	"\x1bbatchyard/api/v1/task.proto\x12\x10batchyard.api.v1\x1a\"batchyard/api/v1/application.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a batchyard/api/v1/execution.proto\x1a\x1ebatchyard/api/v1/explain.proto\x1a\x1ebatchyard/api/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x12\n" +
 	"\x04Task\x12\x16\n" +
 	"\x02id\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\x02id\x12)\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\vdisplayName\x12\x18\n" +
@@ -2223,7 +2284,8 @@ const file_batchyard_api_v1_task_proto_rawDesc = "" +
 	"depends_on\x18\x19 \x01(\v2\".batchyard.api.v1.TaskDependenciesB\x06\x8a\xe7\x18\x02 \x01R\tdependsOn\x12{\n" +
 	"\x1eapplication_package_references\x18\x1a \x03(\v2-.batchyard.api.v1.ApplicationPackageReferenceB\x06\x8a\xe7\x18\x02 \x01R\x1capplicationPackageReferences\x12\xaa\x01\n" +
 	"\x1dauthentication_token_settings\x18\x1b \x01(\v2-.batchyard.api.v1.AuthenticationTokenSettingsB7\x8a\xe7\x183\x12\n" +
-	"2025-06-01 \x010\x02:!tasks get no token of the accountR\x1bauthenticationTokenSettingsB\x11\n" +
+	"2025-06-01 \x010\x02:!tasks get no token of the accountR\x1bauthenticationTokenSettings\x12C\n" +
+	"\aexplain\x18( \x01(\v2!.batchyard.api.v1.TaskExplanationB\x06\x8a\xe7\x18\x02 \x01R\aexplainB\x11\n" +
 	"\x0f_required_slots\"\xf9\x02\n" +
 	"\x0eExitConditions\x12@\n" +
 	"\n" +
@@ -2368,7 +2430,10 @@ const file_batchyard_api_v1_task_proto_rawDesc = "" +
 	"\atask_id\x18\x02 \x01(\tR\x06taskId\x12<\n" +
 	"\n" +
 	"conditions\x18\x03 \x01(\v2\x1c.batchyard.api.v1.ConditionsR\n" +
-	"conditions\"E\n" +
+	"conditions\"D\n" +
+	"\x12ExplainTaskRequest\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x17\n" +
+	"\atask_id\x18\x02 \x01(\tR\x06taskId\"E\n" +
 	"\x13ListSubtasksRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x17\n" +
 	"\atask_id\x18\x02 \x01(\tR\x06taskId\"M\n" +
@@ -2392,7 +2457,7 @@ const file_batchyard_api_v1_task_proto_rawDesc = "" +
 	"\x10DependencyAction\x12!\n" +
 	"\x1dDEPENDENCY_ACTION_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19DEPENDENCY_ACTION_SATISFY\x10\x01\x12\x1b\n" +
-	"\x17DEPENDENCY_ACTION_BLOCK\x10\x022\x9e\x05\n" +
+	"\x17DEPENDENCY_ACTION_BLOCK\x10\x022\xf6\x05\n" +
 	"\vTaskService\x12Q\n" +
 	"\bAddTasks\x12!.batchyard.api.v1.AddTasksRequest\x1a\".batchyard.api.v1.AddTasksResponse\x12C\n" +
 	"\aGetTask\x12 .batchyard.api.v1.GetTaskRequest\x1a\x16.batchyard.api.v1.Task\x12T\n" +
@@ -2402,7 +2467,8 @@ const file_batchyard_api_v1_task_proto_rawDesc = "" +
 	"\n" +
 	"DeleteTask\x12#.batchyard.api.v1.DeleteTaskRequest\x1a\x17.batchyard.api.v1.Empty\x12R\n" +
 	"\rTerminateTask\x12&.batchyard.api.v1.TerminateTaskRequest\x1a\x19.batchyard.api.v1.Written\x12T\n" +
-	"\x0eReactivateTask\x12'.batchyard.api.v1.ReactivateTaskRequest\x1a\x19.batchyard.api.v1.Written\x12]\n" +
+	"\x0eReactivateTask\x12'.batchyard.api.v1.ReactivateTaskRequest\x1a\x19.batchyard.api.v1.Written\x12V\n" +
+	"\vExplainTask\x12$.batchyard.api.v1.ExplainTaskRequest\x1a!.batchyard.api.v1.TaskExplanation\x12]\n" +
 	"\fListSubtasks\x12%.batchyard.api.v1.ListSubtasksRequest\x1a&.batchyard.api.v1.ListSubtasksResponseB=Z;github.com/batchyard/batchyard/proto/batchyard/api/v1;apiv1b\x06proto3"
 
 var (
@@ -2418,7 +2484,7 @@ func file_batchyard_api_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_batchyard_api_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_batchyard_api_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_batchyard_api_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_batchyard_api_v1_task_proto_goTypes = []any{
 	(SubtaskState)(0),                   // 0: batchyard.api.v1.SubtaskState
 	(TaskAddStatus)(0),                  // 1: batchyard.api.v1.TaskAddStatus
@@ -2448,120 +2514,125 @@ var file_batchyard_api_v1_task_proto_goTypes = []any{
 	(*DeleteTaskRequest)(nil),           // 25: batchyard.api.v1.DeleteTaskRequest
 	(*TerminateTaskRequest)(nil),        // 26: batchyard.api.v1.TerminateTaskRequest
 	(*ReactivateTaskRequest)(nil),       // 27: batchyard.api.v1.ReactivateTaskRequest
-	(*ListSubtasksRequest)(nil),         // 28: batchyard.api.v1.ListSubtasksRequest
-	(*ListSubtasksResponse)(nil),        // 29: batchyard.api.v1.ListSubtasksResponse
-	(*timestamppb.Timestamp)(nil),       // 30: google.protobuf.Timestamp
-	(TaskState)(0),                      // 31: batchyard.api.v1.TaskState
-	(*TaskContainerSettings)(nil),       // 32: batchyard.api.v1.TaskContainerSettings
-	(*ResourceFile)(nil),                // 33: batchyard.api.v1.ResourceFile
-	(*OutputFile)(nil),                  // 34: batchyard.api.v1.OutputFile
-	(*EnvironmentSetting)(nil),          // 35: batchyard.api.v1.EnvironmentSetting
-	(*TaskConstraints)(nil),             // 36: batchyard.api.v1.TaskConstraints
-	(*UserIdentity)(nil),                // 37: batchyard.api.v1.UserIdentity
-	(*ApplicationPackageReference)(nil), // 38: batchyard.api.v1.ApplicationPackageReference
-	(*AuthenticationTokenSettings)(nil), // 39: batchyard.api.v1.AuthenticationTokenSettings
-	(*TaskContainerExecutionInfo)(nil),  // 40: batchyard.api.v1.TaskContainerExecutionInfo
-	(*TaskFailureInfo)(nil),             // 41: batchyard.api.v1.TaskFailureInfo
-	(TaskExecutionResult)(0),            // 42: batchyard.api.v1.TaskExecutionResult
-	(*durationpb.Duration)(nil),         // 43: google.protobuf.Duration
-	(*NameValuePair)(nil),               // 44: batchyard.api.v1.NameValuePair
-	(*Conditions)(nil),                  // 45: batchyard.api.v1.Conditions
-	(*ListOptions)(nil),                 // 46: batchyard.api.v1.ListOptions
-	(*Written)(nil),                     // 47: batchyard.api.v1.Written
-	(*Empty)(nil),                       // 48: batchyard.api.v1.Empty
+	(*ExplainTaskRequest)(nil),          // 28: batchyard.api.v1.ExplainTaskRequest
+	(*ListSubtasksRequest)(nil),         // 29: batchyard.api.v1.ListSubtasksRequest
+	(*ListSubtasksResponse)(nil),        // 30: batchyard.api.v1.ListSubtasksResponse
+	(*timestamppb.Timestamp)(nil),       // 31: google.protobuf.Timestamp
+	(TaskState)(0),                      // 32: batchyard.api.v1.TaskState
+	(*TaskContainerSettings)(nil),       // 33: batchyard.api.v1.TaskContainerSettings
+	(*ResourceFile)(nil),                // 34: batchyard.api.v1.ResourceFile
+	(*OutputFile)(nil),                  // 35: batchyard.api.v1.OutputFile
+	(*EnvironmentSetting)(nil),          // 36: batchyard.api.v1.EnvironmentSetting
+	(*TaskConstraints)(nil),             // 37: batchyard.api.v1.TaskConstraints
+	(*UserIdentity)(nil),                // 38: batchyard.api.v1.UserIdentity
+	(*ApplicationPackageReference)(nil), // 39: batchyard.api.v1.ApplicationPackageReference
+	(*AuthenticationTokenSettings)(nil), // 40: batchyard.api.v1.AuthenticationTokenSettings
+	(*TaskExplanation)(nil),             // 41: batchyard.api.v1.TaskExplanation
+	(*TaskContainerExecutionInfo)(nil),  // 42: batchyard.api.v1.TaskContainerExecutionInfo
+	(*TaskFailureInfo)(nil),             // 43: batchyard.api.v1.TaskFailureInfo
+	(TaskExecutionResult)(0),            // 44: batchyard.api.v1.TaskExecutionResult
+	(*durationpb.Duration)(nil),         // 45: google.protobuf.Duration
+	(*NameValuePair)(nil),               // 46: batchyard.api.v1.NameValuePair
+	(*Conditions)(nil),                  // 47: batchyard.api.v1.Conditions
+	(*ListOptions)(nil),                 // 48: batchyard.api.v1.ListOptions
+	(*Written)(nil),                     // 49: batchyard.api.v1.Written
+	(*Empty)(nil),                       // 50: batchyard.api.v1.Empty
 }
 var file_batchyard_api_v1_task_proto_depIdxs = []int32{
-	30, // 0: batchyard.api.v1.Task.last_modified:type_name -> google.protobuf.Timestamp
-	30, // 1: batchyard.api.v1.Task.creation_time:type_name -> google.protobuf.Timestamp
+	31, // 0: batchyard.api.v1.Task.last_modified:type_name -> google.protobuf.Timestamp
+	31, // 1: batchyard.api.v1.Task.creation_time:type_name -> google.protobuf.Timestamp
 	5,  // 2: batchyard.api.v1.Task.exit_conditions:type_name -> batchyard.api.v1.ExitConditions
-	31, // 3: batchyard.api.v1.Task.state:type_name -> batchyard.api.v1.TaskState
-	30, // 4: batchyard.api.v1.Task.state_transition_time:type_name -> google.protobuf.Timestamp
-	31, // 5: batchyard.api.v1.Task.previous_state:type_name -> batchyard.api.v1.TaskState
-	30, // 6: batchyard.api.v1.Task.previous_state_transition_time:type_name -> google.protobuf.Timestamp
-	32, // 7: batchyard.api.v1.Task.container_settings:type_name -> batchyard.api.v1.TaskContainerSettings
-	33, // 8: batchyard.api.v1.Task.resource_files:type_name -> batchyard.api.v1.ResourceFile
-	34, // 9: batchyard.api.v1.Task.output_files:type_name -> batchyard.api.v1.OutputFile
-	35, // 10: batchyard.api.v1.Task.environment_settings:type_name -> batchyard.api.v1.EnvironmentSetting
+	32, // 3: batchyard.api.v1.Task.state:type_name -> batchyard.api.v1.TaskState
+	31, // 4: batchyard.api.v1.Task.state_transition_time:type_name -> google.protobuf.Timestamp
+	32, // 5: batchyard.api.v1.Task.previous_state:type_name -> batchyard.api.v1.TaskState
+	31, // 6: batchyard.api.v1.Task.previous_state_transition_time:type_name -> google.protobuf.Timestamp
+	33, // 7: batchyard.api.v1.Task.container_settings:type_name -> batchyard.api.v1.TaskContainerSettings
+	34, // 8: batchyard.api.v1.Task.resource_files:type_name -> batchyard.api.v1.ResourceFile
+	35, // 9: batchyard.api.v1.Task.output_files:type_name -> batchyard.api.v1.OutputFile
+	36, // 10: batchyard.api.v1.Task.environment_settings:type_name -> batchyard.api.v1.EnvironmentSetting
 	9,  // 11: batchyard.api.v1.Task.affinity_info:type_name -> batchyard.api.v1.AffinityInfo
-	36, // 12: batchyard.api.v1.Task.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	37, // 13: batchyard.api.v1.Task.user_identity:type_name -> batchyard.api.v1.UserIdentity
+	37, // 12: batchyard.api.v1.Task.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	38, // 13: batchyard.api.v1.Task.user_identity:type_name -> batchyard.api.v1.UserIdentity
 	10, // 14: batchyard.api.v1.Task.execution_info:type_name -> batchyard.api.v1.TaskExecutionInfo
 	11, // 15: batchyard.api.v1.Task.node_info:type_name -> batchyard.api.v1.NodeInfo
 	12, // 16: batchyard.api.v1.Task.multi_instance_settings:type_name -> batchyard.api.v1.MultiInstanceSettings
 	13, // 17: batchyard.api.v1.Task.stats:type_name -> batchyard.api.v1.TaskStatistics
 	14, // 18: batchyard.api.v1.Task.depends_on:type_name -> batchyard.api.v1.TaskDependencies
-	38, // 19: batchyard.api.v1.Task.application_package_references:type_name -> batchyard.api.v1.ApplicationPackageReference
-	39, // 20: batchyard.api.v1.Task.authentication_token_settings:type_name -> batchyard.api.v1.AuthenticationTokenSettings
-	6,  // 21: batchyard.api.v1.ExitConditions.exit_codes:type_name -> batchyard.api.v1.ExitCodeMapping
-	7,  // 22: batchyard.api.v1.ExitConditions.exit_code_ranges:type_name -> batchyard.api.v1.ExitCodeRangeMapping
-	8,  // 23: batchyard.api.v1.ExitConditions.pre_processing_error:type_name -> batchyard.api.v1.ExitOptions
-	8,  // 24: batchyard.api.v1.ExitConditions.file_upload_error:type_name -> batchyard.api.v1.ExitOptions
-	8,  // 25: batchyard.api.v1.ExitConditions.default:type_name -> batchyard.api.v1.ExitOptions
-	8,  // 26: batchyard.api.v1.ExitCodeMapping.exit_options:type_name -> batchyard.api.v1.ExitOptions
-	8,  // 27: batchyard.api.v1.ExitCodeRangeMapping.exit_options:type_name -> batchyard.api.v1.ExitOptions
-	2,  // 28: batchyard.api.v1.ExitOptions.job_action:type_name -> batchyard.api.v1.JobActionKind
-	3,  // 29: batchyard.api.v1.ExitOptions.dependency_action:type_name -> batchyard.api.v1.DependencyAction
-	30, // 30: batchyard.api.v1.TaskExecutionInfo.start_time:type_name -> google.protobuf.Timestamp
-	30, // 31: batchyard.api.v1.TaskExecutionInfo.end_time:type_name -> google.protobuf.Timestamp
-	40, // 32: batchyard.api.v1.TaskExecutionInfo.container_info:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
-	41, // 33: batchyard.api.v1.TaskExecutionInfo.failure_info:type_name -> batchyard.api.v1.TaskFailureInfo
-	30, // 34: batchyard.api.v1.TaskExecutionInfo.last_retry_time:type_name -> google.protobuf.Timestamp
-	30, // 35: batchyard.api.v1.TaskExecutionInfo.last_requeue_time:type_name -> google.protobuf.Timestamp
-	42, // 36: batchyard.api.v1.TaskExecutionInfo.result:type_name -> batchyard.api.v1.TaskExecutionResult
-	33, // 37: batchyard.api.v1.MultiInstanceSettings.common_resource_files:type_name -> batchyard.api.v1.ResourceFile
-	30, // 38: batchyard.api.v1.TaskStatistics.start_time:type_name -> google.protobuf.Timestamp
-	30, // 39: batchyard.api.v1.TaskStatistics.last_update_time:type_name -> google.protobuf.Timestamp
-	43, // 40: batchyard.api.v1.TaskStatistics.user_cpu_time:type_name -> google.protobuf.Duration
-	43, // 41: batchyard.api.v1.TaskStatistics.kernel_cpu_time:type_name -> google.protobuf.Duration
-	43, // 42: batchyard.api.v1.TaskStatistics.wall_clock_time:type_name -> google.protobuf.Duration
-	43, // 43: batchyard.api.v1.TaskStatistics.wait_time:type_name -> google.protobuf.Duration
-	15, // 44: batchyard.api.v1.TaskDependencies.task_id_ranges:type_name -> batchyard.api.v1.TaskIdRange
-	11, // 45: batchyard.api.v1.Subtask.node_info:type_name -> batchyard.api.v1.NodeInfo
-	30, // 46: batchyard.api.v1.Subtask.start_time:type_name -> google.protobuf.Timestamp
-	30, // 47: batchyard.api.v1.Subtask.end_time:type_name -> google.protobuf.Timestamp
-	40, // 48: batchyard.api.v1.Subtask.container_info:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
-	41, // 49: batchyard.api.v1.Subtask.failure_info:type_name -> batchyard.api.v1.TaskFailureInfo
-	0,  // 50: batchyard.api.v1.Subtask.state:type_name -> batchyard.api.v1.SubtaskState
-	30, // 51: batchyard.api.v1.Subtask.state_transition_time:type_name -> google.protobuf.Timestamp
-	0,  // 52: batchyard.api.v1.Subtask.previous_state:type_name -> batchyard.api.v1.SubtaskState
-	30, // 53: batchyard.api.v1.Subtask.previous_state_transition_time:type_name -> google.protobuf.Timestamp
-	42, // 54: batchyard.api.v1.Subtask.result:type_name -> batchyard.api.v1.TaskExecutionResult
-	4,  // 55: batchyard.api.v1.AddTasksRequest.tasks:type_name -> batchyard.api.v1.Task
-	1,  // 56: batchyard.api.v1.TaskAddResult.status:type_name -> batchyard.api.v1.TaskAddStatus
-	30, // 57: batchyard.api.v1.TaskAddResult.last_modified:type_name -> google.protobuf.Timestamp
-	19, // 58: batchyard.api.v1.TaskAddResult.error:type_name -> batchyard.api.v1.Error
-	44, // 59: batchyard.api.v1.Error.values:type_name -> batchyard.api.v1.NameValuePair
-	18, // 60: batchyard.api.v1.AddTasksResponse.results:type_name -> batchyard.api.v1.TaskAddResult
-	45, // 61: batchyard.api.v1.GetTaskRequest.conditions:type_name -> batchyard.api.v1.Conditions
-	46, // 62: batchyard.api.v1.ListTasksRequest.options:type_name -> batchyard.api.v1.ListOptions
-	4,  // 63: batchyard.api.v1.ListTasksResponse.tasks:type_name -> batchyard.api.v1.Task
-	36, // 64: batchyard.api.v1.UpdateTaskRequest.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	45, // 65: batchyard.api.v1.UpdateTaskRequest.conditions:type_name -> batchyard.api.v1.Conditions
-	45, // 66: batchyard.api.v1.DeleteTaskRequest.conditions:type_name -> batchyard.api.v1.Conditions
-	45, // 67: batchyard.api.v1.TerminateTaskRequest.conditions:type_name -> batchyard.api.v1.Conditions
-	45, // 68: batchyard.api.v1.ReactivateTaskRequest.conditions:type_name -> batchyard.api.v1.Conditions
-	16, // 69: batchyard.api.v1.ListSubtasksResponse.subtasks:type_name -> batchyard.api.v1.Subtask
-	17, // 70: batchyard.api.v1.TaskService.AddTasks:input_type -> batchyard.api.v1.AddTasksRequest
-	21, // 71: batchyard.api.v1.TaskService.GetTask:input_type -> batchyard.api.v1.GetTaskRequest
-	22, // 72: batchyard.api.v1.TaskService.ListTasks:input_type -> batchyard.api.v1.ListTasksRequest
-	24, // 73: batchyard.api.v1.TaskService.UpdateTask:input_type -> batchyard.api.v1.UpdateTaskRequest
-	25, // 74: batchyard.api.v1.TaskService.DeleteTask:input_type -> batchyard.api.v1.DeleteTaskRequest
-	26, // 75: batchyard.api.v1.TaskService.TerminateTask:input_type -> batchyard.api.v1.TerminateTaskRequest
-	27, // 76: batchyard.api.v1.TaskService.ReactivateTask:input_type -> batchyard.api.v1.ReactivateTaskRequest
-	28, // 77: batchyard.api.v1.TaskService.ListSubtasks:input_type -> batchyard.api.v1.ListSubtasksRequest
-	20, // 78: batchyard.api.v1.TaskService.AddTasks:output_type -> batchyard.api.v1.AddTasksResponse
-	4,  // 79: batchyard.api.v1.TaskService.GetTask:output_type -> batchyard.api.v1.Task
-	23, // 80: batchyard.api.v1.TaskService.ListTasks:output_type -> batchyard.api.v1.ListTasksResponse
-	47, // 81: batchyard.api.v1.TaskService.UpdateTask:output_type -> batchyard.api.v1.Written
-	48, // 82: batchyard.api.v1.TaskService.DeleteTask:output_type -> batchyard.api.v1.Empty
-	47, // 83: batchyard.api.v1.TaskService.TerminateTask:output_type -> batchyard.api.v1.Written
-	47, // 84: batchyard.api.v1.TaskService.ReactivateTask:output_type -> batchyard.api.v1.Written
-	29, // 85: batchyard.api.v1.TaskService.ListSubtasks:output_type -> batchyard.api.v1.ListSubtasksResponse
-	78, // [78:86] is the sub-list for method output_type
-	70, // [70:78] is the sub-list for method input_type
-	70, // [70:70] is the sub-list for extension type_name
-	70, // [70:70] is the sub-list for extension extendee
-	0,  // [0:70] is the sub-list for field type_name
+	39, // 19: batchyard.api.v1.Task.application_package_references:type_name -> batchyard.api.v1.ApplicationPackageReference
+	40, // 20: batchyard.api.v1.Task.authentication_token_settings:type_name -> batchyard.api.v1.AuthenticationTokenSettings
+	41, // 21: batchyard.api.v1.Task.explain:type_name -> batchyard.api.v1.TaskExplanation
+	6,  // 22: batchyard.api.v1.ExitConditions.exit_codes:type_name -> batchyard.api.v1.ExitCodeMapping
+	7,  // 23: batchyard.api.v1.ExitConditions.exit_code_ranges:type_name -> batchyard.api.v1.ExitCodeRangeMapping
+	8,  // 24: batchyard.api.v1.ExitConditions.pre_processing_error:type_name -> batchyard.api.v1.ExitOptions
+	8,  // 25: batchyard.api.v1.ExitConditions.file_upload_error:type_name -> batchyard.api.v1.ExitOptions
+	8,  // 26: batchyard.api.v1.ExitConditions.default:type_name -> batchyard.api.v1.ExitOptions
+	8,  // 27: batchyard.api.v1.ExitCodeMapping.exit_options:type_name -> batchyard.api.v1.ExitOptions
+	8,  // 28: batchyard.api.v1.ExitCodeRangeMapping.exit_options:type_name -> batchyard.api.v1.ExitOptions
+	2,  // 29: batchyard.api.v1.ExitOptions.job_action:type_name -> batchyard.api.v1.JobActionKind
+	3,  // 30: batchyard.api.v1.ExitOptions.dependency_action:type_name -> batchyard.api.v1.DependencyAction
+	31, // 31: batchyard.api.v1.TaskExecutionInfo.start_time:type_name -> google.protobuf.Timestamp
+	31, // 32: batchyard.api.v1.TaskExecutionInfo.end_time:type_name -> google.protobuf.Timestamp
+	42, // 33: batchyard.api.v1.TaskExecutionInfo.container_info:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
+	43, // 34: batchyard.api.v1.TaskExecutionInfo.failure_info:type_name -> batchyard.api.v1.TaskFailureInfo
+	31, // 35: batchyard.api.v1.TaskExecutionInfo.last_retry_time:type_name -> google.protobuf.Timestamp
+	31, // 36: batchyard.api.v1.TaskExecutionInfo.last_requeue_time:type_name -> google.protobuf.Timestamp
+	44, // 37: batchyard.api.v1.TaskExecutionInfo.result:type_name -> batchyard.api.v1.TaskExecutionResult
+	34, // 38: batchyard.api.v1.MultiInstanceSettings.common_resource_files:type_name -> batchyard.api.v1.ResourceFile
+	31, // 39: batchyard.api.v1.TaskStatistics.start_time:type_name -> google.protobuf.Timestamp
+	31, // 40: batchyard.api.v1.TaskStatistics.last_update_time:type_name -> google.protobuf.Timestamp
+	45, // 41: batchyard.api.v1.TaskStatistics.user_cpu_time:type_name -> google.protobuf.Duration
+	45, // 42: batchyard.api.v1.TaskStatistics.kernel_cpu_time:type_name -> google.protobuf.Duration
+	45, // 43: batchyard.api.v1.TaskStatistics.wall_clock_time:type_name -> google.protobuf.Duration
+	45, // 44: batchyard.api.v1.TaskStatistics.wait_time:type_name -> google.protobuf.Duration
+	15, // 45: batchyard.api.v1.TaskDependencies.task_id_ranges:type_name -> batchyard.api.v1.TaskIdRange
+	11, // 46: batchyard.api.v1.Subtask.node_info:type_name -> batchyard.api.v1.NodeInfo
+	31, // 47: batchyard.api.v1.Subtask.start_time:type_name -> google.protobuf.Timestamp
+	31, // 48: batchyard.api.v1.Subtask.end_time:type_name -> google.protobuf.Timestamp
+	42, // 49: batchyard.api.v1.Subtask.container_info:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
+	43, // 50: batchyard.api.v1.Subtask.failure_info:type_name -> batchyard.api.v1.TaskFailureInfo
+	0,  // 51: batchyard.api.v1.Subtask.state:type_name -> batchyard.api.v1.SubtaskState
+	31, // 52: batchyard.api.v1.Subtask.state_transition_time:type_name -> google.protobuf.Timestamp
+	0,  // 53: batchyard.api.v1.Subtask.previous_state:type_name -> batchyard.api.v1.SubtaskState
+	31, // 54: batchyard.api.v1.Subtask.previous_state_transition_time:type_name -> google.protobuf.Timestamp
+	44, // 55: batchyard.api.v1.Subtask.result:type_name -> batchyard.api.v1.TaskExecutionResult
+	4,  // 56: batchyard.api.v1.AddTasksRequest.tasks:type_name -> batchyard.api.v1.Task
+	1,  // 57: batchyard.api.v1.TaskAddResult.status:type_name -> batchyard.api.v1.TaskAddStatus
+	31, // 58: batchyard.api.v1.TaskAddResult.last_modified:type_name -> google.protobuf.Timestamp
+	19, // 59: batchyard.api.v1.TaskAddResult.error:type_name -> batchyard.api.v1.Error
+	46, // 60: batchyard.api.v1.Error.values:type_name -> batchyard.api.v1.NameValuePair
+	18, // 61: batchyard.api.v1.AddTasksResponse.results:type_name -> batchyard.api.v1.TaskAddResult
+	47, // 62: batchyard.api.v1.GetTaskRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	48, // 63: batchyard.api.v1.ListTasksRequest.options:type_name -> batchyard.api.v1.ListOptions
+	4,  // 64: batchyard.api.v1.ListTasksResponse.tasks:type_name -> batchyard.api.v1.Task
+	37, // 65: batchyard.api.v1.UpdateTaskRequest.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	47, // 66: batchyard.api.v1.UpdateTaskRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	47, // 67: batchyard.api.v1.DeleteTaskRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	47, // 68: batchyard.api.v1.TerminateTaskRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	47, // 69: batchyard.api.v1.ReactivateTaskRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	16, // 70: batchyard.api.v1.ListSubtasksResponse.subtasks:type_name -> batchyard.api.v1.Subtask
+	17, // 71: batchyard.api.v1.TaskService.AddTasks:input_type -> batchyard.api.v1.AddTasksRequest
+	21, // 72: batchyard.api.v1.TaskService.GetTask:input_type -> batchyard.api.v1.GetTaskRequest
+	22, // 73: batchyard.api.v1.TaskService.ListTasks:input_type -> batchyard.api.v1.ListTasksRequest
+	24, // 74: batchyard.api.v1.TaskService.UpdateTask:input_type -> batchyard.api.v1.UpdateTaskRequest
+	25, // 75: batchyard.api.v1.TaskService.DeleteTask:input_type -> batchyard.api.v1.DeleteTaskRequest
+	26, // 76: batchyard.api.v1.TaskService.TerminateTask:input_type -> batchyard.api.v1.TerminateTaskRequest
+	27, // 77: batchyard.api.v1.TaskService.ReactivateTask:input_type -> batchyard.api.v1.ReactivateTaskRequest
+	28, // 78: batchyard.api.v1.TaskService.ExplainTask:input_type -> batchyard.api.v1.ExplainTaskRequest
+	29, // 79: batchyard.api.v1.TaskService.ListSubtasks:input_type -> batchyard.api.v1.ListSubtasksRequest
+	20, // 80: batchyard.api.v1.TaskService.AddTasks:output_type -> batchyard.api.v1.AddTasksResponse
+	4,  // 81: batchyard.api.v1.TaskService.GetTask:output_type -> batchyard.api.v1.Task
+	23, // 82: batchyard.api.v1.TaskService.ListTasks:output_type -> batchyard.api.v1.ListTasksResponse
+	49, // 83: batchyard.api.v1.TaskService.UpdateTask:output_type -> batchyard.api.v1.Written
+	50, // 84: batchyard.api.v1.TaskService.DeleteTask:output_type -> batchyard.api.v1.Empty
+	49, // 85: batchyard.api.v1.TaskService.TerminateTask:output_type -> batchyard.api.v1.Written
+	49, // 86: batchyard.api.v1.TaskService.ReactivateTask:output_type -> batchyard.api.v1.Written
+	41, // 87: batchyard.api.v1.TaskService.ExplainTask:output_type -> batchyard.api.v1.TaskExplanation
+	30, // 88: batchyard.api.v1.TaskService.ListSubtasks:output_type -> batchyard.api.v1.ListSubtasksResponse
+	80, // [80:89] is the sub-list for method output_type
+	71, // [71:80] is the sub-list for method input_type
+	71, // [71:71] is the sub-list for extension type_name
+	71, // [71:71] is the sub-list for extension extendee
+	0,  // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_api_v1_task_proto_init() }
@@ -2572,6 +2643,7 @@ func file_batchyard_api_v1_task_proto_init() {
 	file_batchyard_api_v1_application_proto_init()
 	file_batchyard_api_v1_common_proto_init()
 	file_batchyard_api_v1_execution_proto_init()
+	file_batchyard_api_v1_explain_proto_init()
 	file_batchyard_api_v1_options_proto_init()
 	file_batchyard_api_v1_task_proto_msgTypes[0].OneofWrappers = []any{}
 	file_batchyard_api_v1_task_proto_msgTypes[6].OneofWrappers = []any{}
@@ -2583,7 +2655,7 @@ func file_batchyard_api_v1_task_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_batchyard_api_v1_task_proto_rawDesc), len(file_batchyard_api_v1_task_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

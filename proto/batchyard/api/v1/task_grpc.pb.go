@@ -26,6 +26,7 @@ const (
 	TaskService_DeleteTask_FullMethodName     = "/batchyard.api.v1.TaskService/DeleteTask"
 	TaskService_TerminateTask_FullMethodName  = "/batchyard.api.v1.TaskService/TerminateTask"
 	TaskService_ReactivateTask_FullMethodName = "/batchyard.api.v1.TaskService/ReactivateTask"
+	TaskService_ExplainTask_FullMethodName    = "/batchyard.api.v1.TaskService/ExplainTask"
 	TaskService_ListSubtasks_FullMethodName   = "/batchyard.api.v1.TaskService/ListSubtasks"
 )
 
@@ -47,6 +48,8 @@ type TaskServiceClient interface {
 	TerminateTask(ctx context.Context, in *TerminateTaskRequest, opts ...grpc.CallOption) (*Written, error)
 	// ReactivateTask runs a failed task again, its retry count reset.
 	ReactivateTask(ctx context.Context, in *ReactivateTaskRequest, opts ...grpc.CallOption) (*Written, error)
+	// ExplainTask says why a task waits.
+	ExplainTask(ctx context.Context, in *ExplainTaskRequest, opts ...grpc.CallOption) (*TaskExplanation, error)
 	ListSubtasks(ctx context.Context, in *ListSubtasksRequest, opts ...grpc.CallOption) (*ListSubtasksResponse, error)
 }
 
@@ -128,6 +131,16 @@ func (c *taskServiceClient) ReactivateTask(ctx context.Context, in *ReactivateTa
 	return out, nil
 }
 
+func (c *taskServiceClient) ExplainTask(ctx context.Context, in *ExplainTaskRequest, opts ...grpc.CallOption) (*TaskExplanation, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TaskExplanation)
+	err := c.cc.Invoke(ctx, TaskService_ExplainTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *taskServiceClient) ListSubtasks(ctx context.Context, in *ListSubtasksRequest, opts ...grpc.CallOption) (*ListSubtasksResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListSubtasksResponse)
@@ -156,6 +169,8 @@ type TaskServiceServer interface {
 	TerminateTask(context.Context, *TerminateTaskRequest) (*Written, error)
 	// ReactivateTask runs a failed task again, its retry count reset.
 	ReactivateTask(context.Context, *ReactivateTaskRequest) (*Written, error)
+	// ExplainTask says why a task waits.
+	ExplainTask(context.Context, *ExplainTaskRequest) (*TaskExplanation, error)
 	ListSubtasks(context.Context, *ListSubtasksRequest) (*ListSubtasksResponse, error)
 	mustEmbedUnimplementedTaskServiceServer()
 }
@@ -187,6 +202,9 @@ func (UnimplementedTaskServiceServer) TerminateTask(context.Context, *TerminateT
 }
 func (UnimplementedTaskServiceServer) ReactivateTask(context.Context, *ReactivateTaskRequest) (*Written, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReactivateTask not implemented")
+}
+func (UnimplementedTaskServiceServer) ExplainTask(context.Context, *ExplainTaskRequest) (*TaskExplanation, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExplainTask not implemented")
 }
 func (UnimplementedTaskServiceServer) ListSubtasks(context.Context, *ListSubtasksRequest) (*ListSubtasksResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListSubtasks not implemented")
@@ -338,6 +356,24 @@ func _TaskService_ReactivateTask_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TaskService_ExplainTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainTaskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaskServiceServer).ExplainTask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaskService_ExplainTask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaskServiceServer).ExplainTask(ctx, req.(*ExplainTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _TaskService_ListSubtasks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListSubtasksRequest)
 	if err := dec(in); err != nil {
@@ -390,6 +426,10 @@ var TaskService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReactivateTask",
 			Handler:    _TaskService_ReactivateTask_Handler,
+		},
+		{
+			MethodName: "ExplainTask",
+			Handler:    _TaskService_ExplainTask_Handler,
 		},
 		{
 			MethodName: "ListSubtasks",

@@ -1,0 +1,99 @@
+package schedule
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/batchyard/batchyard/coordinator/state"
+	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
+	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
+)
+
+// situation is of a ready task on a pool with one idle node of two slots, changed by each change.
+func situation(changes ...func(*state.Situation)) state.Situation {
+	s := state.Situation{
+		Task: &apiv1.Task{Id: "t", State: apiv1.TaskState_TASK_STATE_ACTIVE}, Phase: raftlogv1.TaskPhase_TASK_PHASE_QUEUED, Slots: 1, PoolID: "p",
+		Job:   state.JobInfo{JobRecord: &raftlogv1.JobRecord{Job: &apiv1.Job{Id: "j", State: apiv1.JobState_JOB_STATE_ACTIVE}}},
+		Pool:  &raftlogv1.PoolRecord{Pool: &apiv1.Pool{Id: "p", TaskSlotsPerNode: proto.Int32(2), State: apiv1.PoolState_POOL_STATE_ACTIVE}},
+		Nodes: []state.NodeStanding{{UID: 1, ID: "n1", State: apiv1.NodeState_NODE_STATE_IDLE, Scheduling: true, Slots: 2}},
+	}
+	for _, change := range changes {
+		change(&s)
+	}
+	return s
+}
+
+func TestExplain(t *testing.T) {
+	const (
+		open      = apiv1.WaitReasonKind_WAIT_REASON_KIND_DEPENDENCY_OPEN
+		failed    = apiv1.WaitReasonKind_WAIT_REASON_KIND_DEPENDENCY_FAILED
+		disabled  = apiv1.WaitReasonKind_WAIT_REASON_KIND_JOB_DISABLED
+		over      = apiv1.WaitReasonKind_WAIT_REASON_KIND_JOB_ENDED
+		limit     = apiv1.WaitReasonKind_WAIT_REASON_KIND_JOB_LIMIT
+		missing   = apiv1.WaitReasonKind_WAIT_REASON_KIND_POOL_MISSING
+		deleting  = apiv1.WaitReasonKind_WAIT_REASON_KIND_POOL_DELETING
+		empty     = apiv1.WaitReasonKind_WAIT_REASON_KIND_POOL_EMPTY
+		unfit     = apiv1.WaitReasonKind_WAIT_REASON_KIND_UNFIT_POOL
+		noNode    = apiv1.WaitReasonKind_WAIT_REASON_KIND_NODES_UNAVAILABLE
+		noSlot    = apiv1.WaitReasonKind_WAIT_REASON_KIND_NO_FREE_SLOTS
+		heldByOne = apiv1.WaitReasonKind_WAIT_REASON_KIND_WITH_NODE
+	)
+	type change = func(*state.Situation)
+	jobState := func(s apiv1.JobState) change { return func(x *state.Situation) { x.Job.Job.State = s } }
+	node := func(fn func(*state.NodeStanding)) change { return func(x *state.Situation) { fn(&x.Nodes[0]) } }
+	for name, c := range map[string]struct {
+		change change
+		kinds  []apiv1.WaitReasonKind
+		never  bool
+		says   string
+	}{
+		"nothing keeps it": {func(*state.Situation) {}, nil, false, "about to be given"},
+		"running":          {func(x *state.Situation) { x.Phase = raftlogv1.TaskPhase_TASK_PHASE_RUNNING }, nil, false, "is with a node"},
+		"completed":        {func(x *state.Situation) { x.Phase = raftlogv1.TaskPhase_TASK_PHASE_COMPLETED }, nil, false, "is completed"},
+		"open dependency": {func(x *state.Situation) {
+			x.Phase, x.Open, x.OpenCount = raftlogv1.TaskPhase_TASK_PHASE_WAITING, []string{"a", "b"}, 12
+		}, []apiv1.WaitReasonKind{open}, false, "a, b, …"},
+		"failed dependency": {func(x *state.Situation) {
+			x.Phase, x.Failed, x.OpenCount = raftlogv1.TaskPhase_TASK_PHASE_WAITING, []string{"a"}, 1
+		}, []apiv1.WaitReasonKind{failed}, true, "failed or can't run: a"},
+		"one failed, one open": {func(x *state.Situation) {
+			x.Phase, x.Failed, x.Open, x.OpenCount = raftlogv1.TaskPhase_TASK_PHASE_WAITING, []string{"a"}, []string{"b"}, 2
+		}, []apiv1.WaitReasonKind{failed, open}, true, "failed or can't run: a"},
+		"job disabled":   {jobState(apiv1.JobState_JOB_STATE_DISABLED), []apiv1.WaitReasonKind{disabled}, true, "is disabled"},
+		"job terminated": {jobState(apiv1.JobState_JOB_STATE_COMPLETED), []apiv1.WaitReasonKind{over}, true, "is completed"},
+		"parallel limit": {func(x *state.Situation) {
+			x.Job.Job.MaxParallelTasks, x.Job.Held = proto.Int32(3), 3
+		}, []apiv1.WaitReasonKind{limit}, false, "at most 3 tasks"},
+		"below the limit":  {func(x *state.Situation) { x.Job.Job.MaxParallelTasks, x.Job.Held = proto.Int32(3), 2 }, nil, false, "about to"},
+		"no pool":          {func(x *state.Situation) { x.Pool = nil }, []apiv1.WaitReasonKind{missing}, true, "pool p does not exist"},
+		"pool to be made":  {func(x *state.Situation) { x.Pool, x.PoolID = nil, "" }, []apiv1.WaitReasonKind{missing}, false, "not been made"},
+		"pool deleted":     {func(x *state.Situation) { x.Pool.Pool.State = apiv1.PoolState_POOL_STATE_DELETING }, []apiv1.WaitReasonKind{deleting}, true, "being deleted"},
+		"too large":        {func(x *state.Situation) { x.Slots = 3 }, []apiv1.WaitReasonKind{unfit}, true, "needs 3 slots"},
+		"several nodes":    {func(x *state.Situation) { x.Task.MultiInstanceSettings = &apiv1.MultiInstanceSettings{} }, []apiv1.WaitReasonKind{unfit}, true, "inter-node"},
+		"no nodes, no aim": {func(x *state.Situation) { x.Nodes = nil }, []apiv1.WaitReasonKind{empty}, true, "has no nodes"},
+		"no nodes yet": {func(x *state.Situation) {
+			x.Nodes, x.Pool.Pool.TargetDedicatedNodes = nil, proto.Int32(2)
+		}, []apiv1.WaitReasonKind{empty}, false, "has no nodes"},
+		"offline":        {node(func(n *state.NodeStanding) { n.State = apiv1.NodeState_NODE_STATE_OFFLINE }), []apiv1.WaitReasonKind{noNode}, false, "1 offline"},
+		"not scheduling": {node(func(n *state.NodeStanding) { n.Scheduling = false }), []apiv1.WaitReasonKind{noNode}, false, "1 disabled for scheduling"},
+		"leaving":        {node(func(n *state.NodeStanding) { n.Leaving = true }), []apiv1.WaitReasonKind{noNode}, false, "1 leaving"},
+		"not connected":  {node(func(n *state.NodeStanding) { n.UID = 9 }), []apiv1.WaitReasonKind{noNode}, false, "1 not connected"},
+		"full":           {node(func(n *state.NodeStanding) { n.Used = 2 }), []apiv1.WaitReasonKind{noSlot}, false, "1 free slots"},
+		"given":          {func(x *state.Situation) { x.Holder = "n1" }, []apiv1.WaitReasonKind{heldByOne}, false, "node n1 has it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := Explain(situation(c.change), func(uid uint64) bool { return uid == 1 })
+			var kinds []apiv1.WaitReasonKind
+			for _, r := range got.Reasons {
+				kinds = append(kinds, r.Kind)
+				require.NotEmpty(t, r.Message)
+				require.NotEmpty(t, r.Remedy)
+			}
+			require.Equal(t, c.kinds, kinds)
+			require.Equal(t, c.never, got.Never)
+			require.Contains(t, got.Summary, c.says)
+		})
+	}
+}

@@ -1,0 +1,151 @@
+package state
+
+import (
+	"encoding/binary"
+	"slices"
+	"strconv"
+
+	"github.com/batchyard/batchyard/internal/lifecycle"
+	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
+	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
+)
+
+// Situation is everything that decides about when a task runs, read at one moment.
+type Situation struct {
+	Task  *apiv1.Task
+	Phase raftlogv1.TaskPhase
+	Slots int32
+	Job   JobInfo
+	// Pool is nil where the pool that the job names does not exist.
+	Pool   *raftlogv1.PoolRecord
+	PoolID string
+	Nodes  []NodeStanding
+	// Holder is the id of the node that was given the task and has not started it.
+	Holder string
+	// Open are the first of the tasks that it depends on and that are not completed, or not there; Failed those that will not satisfy it as things are.
+	Open, Failed []string
+	// OpenCount is how many dependencies are open, ids and numbers of ranges alike.
+	OpenCount int64
+	// Ready tasks of the same job that come before it, and of jobs on the same pool that have a higher priority.
+	AheadInJob, AheadInPool uint64
+}
+
+// NodeStanding is whether a node could take a task.
+type NodeStanding struct {
+	UID         uint64
+	ID          string
+	State       apiv1.NodeState
+	Scheduling  bool
+	Leaving     bool
+	Slots, Used int32
+}
+
+// maxOpenShown is how many open dependencies of a task are named.
+const maxOpenShown = 10
+
+// Situation reads what decides about a task. found is false where the job or the task is not there.
+func (s *Store) Situation(account, jobID, taskID string) (out Situation, found bool, err error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	info, _, found, err := s.task(account, jobID, taskID)
+	if err != nil || !found {
+		return Situation{}, false, err
+	}
+	j := s.jobByUID[info.Key.Job]
+	exec, err := s.readExecution(info.Key)
+	if err != nil {
+		return Situation{}, false, err
+	}
+	out = Situation{Task: info.Task, Phase: queued, Slots: slotsOf(info.Task), Job: j.info(), PoolID: j.poolID()}
+	if exec != nil {
+		out.Phase, out.OpenCount = exec.Phase, int64(exec.WaitingFor)
+		if n := s.nodes[exec.Node]; n != nil && exec.Phase == assigned {
+			out.Holder = n.rec.Node.Id
+		}
+	}
+	if out.Phase == waiting {
+		if err := s.openDependencies(j, info, &out); err != nil {
+			return Situation{}, false, err
+		}
+	}
+	s.surroundings(j, info.Key, &out)
+	return out, true, nil
+}
+
+// surroundings fills in the pool, its nodes, and what is ahead of the task in the queues.
+func (s *Store) surroundings(j *job, key TaskKey, out *Situation) {
+	j.queue.runs.Ascend(func(r Run) bool {
+		if r.First >= key.Task {
+			return false
+		}
+		out.AheadInJob += min(r.Last, key.Task-1) - r.First + 1
+		return true
+	})
+	p, ok := s.pool(j.rec.Account, j.poolID())
+	if !ok {
+		return
+	}
+	out.Pool = p.rec
+	for _, other := range p.jobs {
+		if other.rec.Job.State == jobActive && other.rec.Job.GetPriority() > j.rec.Job.GetPriority() {
+			out.AheadInPool += other.queue.count
+		}
+	}
+	p.nodes.Ascend(func(n *node) bool {
+		out.Nodes = append(out.Nodes, NodeStanding{
+			UID: n.rec.Uid, ID: n.rec.Node.Id, State: n.rec.Node.State, Leaving: n.rec.Leaving, Slots: n.rec.Slots, Used: n.used,
+			Scheduling: n.rec.Node.SchedulingState == apiv1.SchedulingState_SCHEDULING_STATE_ENABLED,
+		})
+		return true
+	})
+}
+
+// openDependencies names the first dependencies that are open.
+func (s *Store) openDependencies(j *job, info TaskInfo, out *Situation) error {
+	for _, id := range info.Task.DependsOn.GetTaskIds() {
+		if !j.deps.waits(lifecycle.IDKey(id), info.Key.Task) {
+			continue
+		}
+		failed, err := s.failedDependency(j, id)
+		if err != nil {
+			return err
+		}
+		switch {
+		case failed && len(out.Failed) < maxOpenShown:
+			out.Failed = append(out.Failed, id)
+		case !failed && len(out.Open) < maxOpenShown:
+			out.Open = append(out.Open, id)
+		}
+	}
+	for _, r := range j.deps.ranges[info.Key.Task] {
+		s.openNumbers(j, r, out)
+	}
+	return nil
+}
+
+func (s *Store) failedDependency(j *job, id string) (bool, error) {
+	b, err := s.read(keyTaskID(j.rec.Uid, id))
+	if err != nil || b == nil {
+		return false, err
+	}
+	exec, err := s.readExecution(TaskKey{j.rec.Uid, binary.BigEndian.Uint64(b)})
+	if err != nil || exec == nil {
+		return false, err
+	}
+	return exec.Phase == completed && !exec.Satisfied || exec.Phase == waiting && exec.Blocked, nil
+}
+
+// openNumbers names the first numbers of a range that are not satisfied.
+func (s *Store) openNumbers(j *job, r *apiv1.TaskIdRange, out *Situation) {
+	for number := range j.deps.done.missing(r.Start, r.End) {
+		if len(out.Open) == maxOpenShown {
+			return
+		}
+		id := strconv.Itoa(int(number))
+		if j.deps.hopeless[number] == 0 {
+			out.Open = append(out.Open, id)
+		} else if len(out.Failed) < maxOpenShown && !slices.Contains(out.Failed, id) {
+			out.Failed = append(out.Failed, id)
+		}
+	}
+}
