@@ -30,7 +30,10 @@ type place struct {
 func (c *core) place(ctx context.Context, g grant, root *apiv1.FileRoot) (place, error) {
 	if root.GetJobId() == "" {
 		node, err := c.node(ctx, g, root.GetPoolId(), root.GetNodeId())
-		return place{node: node.Uid}, err
+		if err != nil {
+			return place{}, err
+		}
+		return place{node: node.Uid}, nil
 	}
 	info, err := c.task(ctx, g, root.GetJobId(), root.GetTaskId())
 	if err != nil {
