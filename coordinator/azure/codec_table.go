@@ -130,7 +130,9 @@ func (c *codec) field(fd protoreflect.FieldDescriptor, index int) *fieldTable {
 		panic("azure: no JSON form for " + string(fd.FullName())) // found by any test that builds a codec
 	}
 	number := f.kind == kindBool || f.kind == kindInt32 || f.kind == kindInt64 || f.kind == kindDouble
-	f.always = !fd.HasPresence() && (number && !f.list || rule.GetRequired() && (f.kind == kindString || f.list))
+	// The value that goes with a name may be empty, which is not the same as none.
+	needed := rule.GetRequired() || f.name == "value"
+	f.always = !fd.HasPresence() && (number && !f.list || needed && (f.kind == kindString || f.list))
 	return f
 }
 
