@@ -23,6 +23,26 @@ var update = flag.Bool("update", false, "write docs/azure-compatibility.md inste
 
 const top = "../../.."
 
+// program is the real program, built once for all tests.
+var program string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	dir, err := os.MkdirTemp("", "batchyard-program")
+	if err != nil {
+		panic(err)
+	}
+	program = filepath.Join(dir, "batchyard")
+	build := exec.Command("go", "build", "-o", program, "github.com/batchyard/batchyard/cmd/batchyard")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("build: %v\n%s", err, out))
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
 // TestOfficialClients drives a cluster of real processes with the official clients, side by side, and compares what they found with the page
 // in docs: what worked must work.
 func TestOfficialClients(t *testing.T) {
@@ -77,12 +97,6 @@ func installed(t *testing.T) string {
 // startCluster runs a cluster until the test ends; nothing of it may be left then.
 func startCluster(t *testing.T) conformance.Account {
 	dir := t.TempDir()
-	program := filepath.Join(dir, "batchyard")
-	build := exec.Command("go", "build", "-o", program, "github.com/batchyard/batchyard/cmd/batchyard")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-
 	said, err := os.Create(filepath.Join(dir, "dev.out"))
 	require.NoError(t, err)
 	defer said.Close()
@@ -95,7 +109,8 @@ func startCluster(t *testing.T) conformance.Account {
 		_ = dev.Process.Signal(syscall.SIGTERM)
 		_ = dev.Wait()
 		if t.Failed() {
-			t.Logf("log of dev:\n%s", log.String())
+			const most = 20_000
+			t.Logf("the end of the log of dev:\n%s", log.Bytes()[max(0, log.Len()-most):])
 		}
 		require.Empty(t, processes(t, dir), "nothing is left running")
 	})
@@ -106,7 +121,7 @@ func startCluster(t *testing.T) conformance.Account {
 
 	env := exec.Command(program, "account", "env")
 	env.Env = dev.Env
-	out, err = env.Output()
+	out, err := env.Output()
 	require.NoError(t, err)
 	var account conformance.Account
 	for line := range strings.Lines(string(out)) {
