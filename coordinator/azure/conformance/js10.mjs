@@ -1,10 +1,12 @@
 // Drives a cluster through every operation of @azure/batch 10, the JavaScript client of the first generation.
 
 import { createRequire } from "node:module";
-import { Report, account, all, check, codeOf, endpoint, equal, expectCode, key, pagedTasks, wait } from "./report.mjs";
+import { Report, account, all, check, codeOf, endpoint, equal, everything, expectCode, key, older, pagedTasks, readBack, wait } from "./report.mjs";
 
 // The client is where the program is run from, not where it lies.
-const { BatchServiceClient, BatchSharedKeyCredentials } = createRequire(`${process.cwd()}/`)("@azure/batch");
+const load = createRequire(`${process.cwd()}/`);
+const { BatchServiceClient, BatchServiceMappers, BatchSharedKeyCredentials } = load("@azure/batch");
+const { Serializer } = load("@azure/ms-rest-js");
 const client = new BatchServiceClient(new BatchSharedKeyCredentials(account, key), endpoint);
 const report = new Report("@azure/batch 10 (JavaScript)");
 const op = (...args) => report.operation(...args);
@@ -13,12 +15,45 @@ const pool = report.name("pool");
 const job = report.name("job");
 const waiting = report.name("waiting");
 const schedule = report.name("sched");
+const full = report.name("full"); // with every property
 const virtualMachineConfiguration = {
   imageReference: { publisher: "canonical", offer: "0001-com-ubuntu-server-jammy", sku: "22_04-lts" },
   nodeAgentSKUId: "batch.node.ubuntu 22.04",
 };
 const sh = (script) => `/bin/sh -c '${script}'`;
 const steady = () => wait("pool steady", async () => (await client.pool.get(pool)).allocationState === "steady");
+
+const early = new Date(Date.UTC(2000, 0, 1));
+const serializer = new Serializer(BatchServiceMappers);
+
+/** What of a body the client has, as it sends it. */
+const sends = (mapper, body) => serializer.serialize(BatchServiceMappers[mapper], body, mapper);
+const knows = (mapper) => Object.keys(BatchServiceMappers[mapper].type.modelProperties);
+
+/** Reads something under each condition that holds, and each that does not. */
+async function conditions(get) {
+  const now = await get({});
+  await get({ ifMatch: now.eTag });
+  await get({ ifNoneMatch: "0xBAD" });
+  await get({ ifModifiedSince: early });
+  await get({ ifUnmodifiedSince: now.lastModified });
+  await expectCode("ConditionNotMet", () => get({ ifMatch: "0xBAD" }));
+  await expectCode("ConditionNotMet", () => get({ ifUnmodifiedSince: early }));
+  for (const unchanged of [{ ifNoneMatch: now.eTag }, { ifModifiedSince: now.lastModified }]) {
+    const status = await get(unchanged).then(() => 200, (error) => error.statusCode);
+    equal(status, 304, `status of what has not changed (${Object.keys(unchanged)})`);
+  }
+  await expectCode("MultipleConditionHeadersNotSupported", () => get({ ifMatch: "0xBAD", ifNoneMatch: "0xBAD" }));
+}
+
+/** Asks a list for what cannot be answered. */
+async function lists(list, field = "state") {
+  await expectCode("InvalidQueryParameterValue", () => list({ filter: "id startswith 'x'" }));
+  await expectCode("InvalidQueryParameterValue", () => list({ filter: "nosuch eq 1" }));
+  await expectCode("InvalidQueryParameterValue", () => list({ select: "nosuch" }));
+  const filled = "maxParallelTasks"; // by the client, where it is absent
+  for (const item of await list({ select: field })) equal(Object.keys(item).filter((name) => name !== filled), [field], "selected properties");
+}
 
 async function text(response) {
   const chunks = [];
@@ -42,6 +77,9 @@ async function pools() {
       id: pool, displayName: "a pool", vmSize: "standard_d2_v2", virtualMachineConfiguration, targetDedicatedNodes: 1, taskSlotsPerNode: 2,
       metadata: [{ name: "a", value: "b" }], taskSchedulingPolicy: { nodeFillType: "Pack" },
     });
+    for (const wrong of [{ id: "bad id" }, { taskSlotsPerNode: 0 }, { targetDedicatedNodes: -1 }, { resizeTimeout: "PT1M" }]) {
+      await expectCode("InvalidPropertyValue", () => client.pool.add({ id: `${pool}x`, vmSize: "x", virtualMachineConfiguration, ...wrong }));
+    }
     await expectCode("PoolExists", () => client.pool.add({ id: pool.toUpperCase(), vmSize: "x", virtualMachineConfiguration }));
   });
   await op("Pools_GetPool", async () => {
@@ -51,7 +89,10 @@ async function pools() {
     equal(p.taskSchedulingPolicy.nodeFillType, "pack", "policy");
     equal(p.url, `${endpoint.replace(/\/$/, "")}/pools/${pool}`, "url");
     equal((await client.pool.get(pool, { poolGetOptions: { select: "id" } })).state, undefined, "state, which was not selected");
-    await expectCode("ConditionNotMet", () => client.pool.get(pool, { poolGetOptions: { ifMatch: "0xBAD" } }));
+    await conditions((poolGetOptions) => client.pool.get(pool, { poolGetOptions }));
+    const body = { ...older(everything.pool), id: full };
+    await client.pool.add(body);
+    readBack("pool", sends("PoolAddParameter", body), await client.pool.get(full), knows("CloudPool"));
     await expectCode("PoolNotFound", () => client.pool.get("nosuch"));
   });
   await op("Pools_PoolExists", async () => {
@@ -60,6 +101,7 @@ async function pools() {
   await op("Pools_ListPools", async () => {
     const found = await client.pool.list({ poolListOptions: { filter: `startswith(id,'${pool}') and state eq 'active'`, select: "id,state" } });
     equal(found.map((p) => p.id), [pool], "pools");
+    await lists((poolListOptions) => client.pool.list({ poolListOptions }));
   });
   await op("Pools_UpdatePool", async () => {
     await client.pool.patch(pool, { metadata: [{ name: "c", value: "d" }] });
@@ -87,6 +129,7 @@ async function nodes() {
   await op("Nodes_GetNode", async () => {
     const found = await n.get(pool, node);
     equal([found.id, found.isDedicated], [node, true], "properties");
+    readBack("node", {}, found, knows("ComputeNode"));
     await expectCode("NodeNotFound", () => n.get(pool, "nosuch"));
   });
   await op("Nodes_DisableNodeScheduling", async () => {
@@ -142,13 +185,17 @@ async function jobs() {
     equal([j.constraints.maxWallClockTime, j.constraints.maxTaskRetryCount], ["PT1H", 1], "constraints");
     equal([j.poolInfo.poolId, j.executionInfo.poolId], [pool, pool], "pool");
     equal(j.commonEnvironmentSettings, [{ name: "COMMON", value: "yes" }], "environment");
-    await expectCode("ConditionNotMet", () => client.job.get(job, { jobGetOptions: { ifMatch: "0xBAD" } }));
+    await conditions((jobGetOptions) => client.job.get(job, { jobGetOptions }));
+    const body = { ...everything.job, id: full };
+    await client.job.add(body);
+    readBack("job", sends("JobAddParameter", body), await client.job.get(full), knows("CloudJob"));
     await expectCode("JobNotFound", () => client.job.get("nosuch"));
   });
   await op("Jobs_ListJobs", async () => {
     const options = { filter: `id eq '${job}' or id eq '${waiting}'`, maxResults: 1, select: "id" };
     const found = await all(await client.job.list({ jobListOptions: options }), (link) => client.job.listNext(link));
     equal(found.map((j) => j.id).sort(), [job, waiting].sort(), "jobs");
+    await lists((jobListOptions) => client.job.list({ jobListOptions }));
   });
   await op("Jobs_UpdateJob", async () => {
     await client.job.patch(job, { priority: 20, constraints: { maxTaskRetryCount: 2 } });
@@ -165,10 +212,14 @@ async function jobs() {
   await op("Jobs_DisableJob", async () => {
     await client.job.disable(job, "requeue");
     await wait("job disabled", async () => (await client.job.get(job)).state === "disabled");
+    await client.task.add(job, { id: "patient", commandLine: sh("exit 0") });
+    equal((await client.task.get(job, "patient")).state, "active", "state of a task of a disabled job");
   });
   await op("Jobs_EnableJob", async () => {
     await client.job.enable(job);
     await wait("job active", async () => (await client.job.get(job)).state === "active");
+    await wait("the task that waited", async () => (await client.task.get(job, "patient")).state === "completed");
+    await client.task.deleteMethod(job, "patient");
   });
 }
 
@@ -187,10 +238,12 @@ async function addMany() {
 async function tasks() {
   await op("Tasks_CreateTask", async () => {
     await client.task.add(job, {
-      id: "hello", commandLine: sh('echo hello; mkdir -p sub; echo deep > "sub/a b.txt"'), displayName: "says hello",
+      id: "hello", commandLine: sh('echo hello; mkdir -p sub; echo deep > "sub/50% of #1? a+b&ü.txt"; head -c 40000000 /dev/zero > large'), displayName: "says hello",
       environmentSettings: [{ name: "E", value: "ü" }], constraints: { maxTaskRetryCount: 0, retentionTime: "PT1H" },
     });
     await expectCode("TaskExists", () => client.task.add(job, { id: "hello", commandLine: "x" }));
+    await expectCode("InvalidPropertyValue", () => client.task.add(job, { id: "a.b", commandLine: "x" }));
+    await expectCode("TaskDependenciesNotSpecifiedOnJob", () => client.task.add(waiting, { id: "depends", commandLine: "x", dependsOn: { taskIds: ["a"] } }));
     await expectCode("JobNotFound", () => client.task.add("nosuch", { id: "hello", commandLine: "x" }));
   });
   await op("Tasks_GetTask", async () => {
@@ -202,6 +255,10 @@ async function tasks() {
       return now.state === "completed" && now;
     });
     equal([t.executionInfo.exitCode, t.executionInfo.result], [0, "success"], "outcome");
+    await conditions((taskGetOptions) => client.task.get(job, "hello", { taskGetOptions }));
+    const body = { ...everything.task, id: "full" };
+    await client.task.add(full, body);
+    readBack("task", sends("TaskAddParameter", body), await client.task.get(full, "full"), knows("CloudTask"));
     await expectCode("TaskNotFound", () => client.task.get(job, "nosuch"));
   });
   await op("Tasks_CreateTaskCollection", addMany);
@@ -209,12 +266,21 @@ async function tasks() {
     const options = { maxResults: 600, select: "id", filter: "startswith(id,'many-')" };
     const found = await all(await client.task.list(waiting, { taskListOptions: options }), (link) => client.task.listNext(link));
     equal([found.length, new Set(found.map((t) => t.id)).size], [pagedTasks, pagedTasks], "tasks");
+    const first = await client.task.list(waiting, { taskListOptions: { maxResults: 1000, filter: "startswith(id,'many-')", expand: "stats" } });
+    await client.task.add(waiting, { id: "between", commandLine: "x" }); // a token outlives what is added meanwhile
+    const paged = await all(first, (link) => client.task.listNext(link));
+    equal([paged.length, new Set(paged.map((t) => t.id)).size], [pagedTasks, pagedTasks], "tasks of pages");
+    await client.task.deleteMethod(waiting, "between");
+    await lists((taskListOptions) => client.task.list(job, { taskListOptions }));
     const full = await client.task.list(job, { taskListOptions: { filter: "executionInfo/exitCode eq 0", expand: "stats" } });
     equal(full.map((t) => t.id), ["hello"], "filtered tasks");
   });
   await op("Tasks_ReplaceTask", async () => {
     await client.task.update(waiting, "many-00000", { constraints: { maxTaskRetryCount: 3 } });
     equal((await client.task.get(waiting, "many-00000")).constraints.maxTaskRetryCount, 3, "retries");
+    await expectCode("TaskCompleted", () => client.task.update(job, "hello", { constraints: { maxTaskRetryCount: 3 } }));
+    const taskUpdateOptions = { ifMatch: "0xBAD" };
+    await expectCode("ConditionNotMet", () => client.task.update(waiting, "many-00000", { constraints: { maxTaskRetryCount: 3 }, taskUpdateOptions }));
   });
   await op("Tasks_TerminateTask", async () => {
     await client.task.terminate(waiting, "many-00001");
@@ -222,6 +288,8 @@ async function tasks() {
     await expectCode("TaskCompleted", () => client.task.terminate(waiting, "many-00001"));
   });
   await op("Tasks_ReactivateTask", async () => {
+    await expectCode("TaskNotCompleted", () => client.task.reactivate(waiting, "many-00003"));
+    await expectCode("TaskSucceeded", () => client.task.reactivate(job, "hello"));
     await client.task.reactivate(waiting, "many-00001");
     equal((await client.task.get(waiting, "many-00001")).state, "active", "state");
   });
@@ -240,13 +308,20 @@ async function taskFiles() {
   await op("Tasks_ListTaskFiles", async () => {
     const found = await client.file.listFromTask(job, "hello", { recursive: true });
     const stdout = found.find((f) => f.name === "stdout.txt");
-    check(stdout && found.some((f) => f.name === "wd/sub/a b.txt"), found.map((f) => f.name).join());
+    check(stdout && found.some((f) => f.name === "wd/sub/50% of #1? a+b&ü.txt"), found.map((f) => f.name).join());
     equal(Number(stdout.properties.contentLength), 6, "length");
   });
   await op("Tasks_GetTaskFile", async () => {
     equal(await text(await client.file.getFromTask(job, "hello", "stdout.txt")), "hello\n", "text");
-    equal(await text(await client.file.getFromTask(job, "hello", "wd/sub/a b.txt")), "deep\n", "text of a path");
+    equal(await text(await client.file.getFromTask(job, "hello", "wd/sub/50% of #1? a+b&ü.txt")), "deep\n", "text of a path");
     equal(await text(await client.file.getFromTask(job, "hello", "stdout.txt", { fileGetFromTaskOptions: { ocpRange: "bytes=1-3" } })), "ell", "range");
+    equal(await text(await client.file.getFromTask(job, "hello", "stdout.txt", { fileGetFromTaskOptions: { ocpRange: "bytes=-2" } })), "o\n", "range from the end");
+    let size = 0;
+    for await (const chunk of (await client.file.getFromTask(job, "hello", "wd/large")).readableStreamBody) {
+      check(chunk.every((byte) => byte === 0), "bytes of a large file");
+      size += chunk.length;
+    }
+    equal(size, 40_000_000, "size of a large file");
     try {
       await client.file.getFromTask(job, "hello", "nosuch");
     } catch (error) {
@@ -259,7 +334,14 @@ async function taskFiles() {
     const found = await client.file.getPropertiesFromTask(job, "hello", "stdout.txt");
     equal([Number(found.contentLength), String(found.ocpBatchFileIsdirectory).toLowerCase()], [6, "false"], "headers");
   });
-  await op("Tasks_DeleteTaskFile", () => client.file.deleteFromTask(job, "hello", "wd/sub", { recursive: true }));
+  await op("Tasks_DeleteTaskFile", async () => {
+    await client.file.deleteFromTask(job, "hello", "wd/large");
+    await expectCode("FileNotFound", () => client.file.deleteFromTask(job, "hello", "wd/large"));
+    await expectCode("OperationInvalidForCurrentState", () => client.file.deleteFromTask(job, "hello", "wd/sub"));
+    await client.file.deleteFromTask(job, "hello", "wd/sub", { recursive: true });
+    const left = await client.file.listFromTask(job, "hello", { recursive: true, fileListFromTaskOptions: { filter: "startswith(name,'wd/')" } });
+    equal(left.map((f) => f.name), [], "files that are left");
+  });
 }
 
 async function nodeFiles(node) {
@@ -344,11 +426,16 @@ async function resizing(node) {
     await client.pool.resize(pool, { targetDedicatedNodes: 2 });
     await steady();
     equal((await client.pool.get(pool)).currentDedicatedNodes, 2, "nodes");
+    await expectCode("InvalidPropertyValue", () => client.pool.resize(pool, { targetDedicatedNodes: 1, resizeTimeout: "PT1M" }));
+    await expectCode("ConditionNotMet", () => client.pool.resize(pool, { targetDedicatedNodes: 1 }, { poolResizeOptions: { ifMatch: "0xBAD" } }));
   });
   await op("Pools_StopPoolResize", async () => {
     await client.pool.resize(pool, { targetDedicatedNodes: 12 });
+    await expectCode("PoolBeingResized", () => client.pool.resize(pool, { targetDedicatedNodes: 1 }));
     await client.pool.stopResize(pool);
     await steady();
+    equal((await client.pool.get(pool)).resizeErrors.map((e) => e.code), ["ResizeStopped"], "errors");
+    await expectCode("OperationInvalidForCurrentState", () => client.pool.stopResize(pool));
   });
   await op("Nodes_RebootNode", () => client.computeNode.reboot(pool, node));
   await op("Nodes_ReimageNode", () => client.computeNode.reimage(pool, node), ["OperationNotValidOnNode"]);
@@ -380,14 +467,20 @@ async function endings() {
     await client.job.terminate(job, { terminateReason: "enough" });
     await wait("job completed", async () => (await client.job.get(job)).state === "completed");
     equal((await client.job.get(job)).executionInfo.terminateReason, "enough", "reason");
+    await expectCode("JobCompleted", () => client.job.terminate(job));
+    await expectCode("JobCompleted", () => client.job.disable(job, "wait"));
+    await expectCode("JobCompleted", () => client.job.patch(job, { priority: 1 }));
+    await expectCode("JobCompleted", () => client.task.reactivate(job, "hello"));
     await expectCode("JobCompleted", () => client.task.add(job, { id: "late", commandLine: "x" }));
   });
   await op("Jobs_DeleteJob", async () => {
     await client.job.deleteMethod(job);
     await client.job.deleteMethod(waiting);
+    await client.job.deleteMethod(full);
     await wait("job gone", () => gone(() => client.job.get(job)));
   });
   await op("Pools_DeletePool", async () => {
+    await client.pool.deleteMethod(full);
     await client.pool.deleteMethod(pool);
     await wait("pool gone", () => gone(() => client.pool.get(pool)));
   });

@@ -1,12 +1,15 @@
 // What the JavaScript conformance program reports: one line for each operation.
 
 import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 
 export const account = process.env.AZURE_BATCH_ACCOUNT;
 export const key = process.env.AZURE_BATCH_ACCESS_KEY;
 export const endpoint = process.env.AZURE_BATCH_ENDPOINT;
 export const pagedTasks = Number(process.env.BATCHYARD_CONFORMANCE_TASKS ?? 2500);
+/** Bodies with every property that the service knows, and what may be absent when one is read. */
+export const everything = JSON.parse(readFileSync(new URL("everything.json", import.meta.url), "utf8"));
 const patience = Number(process.env.BATCHYARD_CONFORMANCE_PATIENCE ?? 60) * 1000;
 
 /** The service's error code, undefined for errors of other kinds. */
@@ -73,6 +76,31 @@ export function equal(got, want, what) {
 
 export function check(holds, what) {
   if (!holds) throw new Error(what);
+}
+
+/** The paths of what was sent and does not read back as it was sent. */
+function unlike(sent, got, path = "") {
+  if (Array.isArray(sent) && Array.isArray(got) && sent.length === got.length) return sent.flatMap((item, i) => unlike(item, got[i], `${path}/${i}`));
+  const objects = [sent, got].every((v) => v && typeof v === "object" && !Array.isArray(v));
+  if (objects) return Object.keys(sent).flatMap((name) => unlike(sent[name], got[name], `${path}/${name}`));
+  return isDeepStrictEqual(sent, got) ? [] : [`${path}: ${JSON.stringify(got)}, not ${JSON.stringify(sent)}`];
+}
+
+/** Fails unless what was sent is read back, and all that a client knows of is there but for what may be absent. */
+export function readBack(kind, sent, got, known) {
+  equal(unlike(sent, got), [], `properties of the ${kind}`);
+  const absent = known.filter((name) => got[name] === undefined && !everything.absent[kind].includes(name));
+  equal(absent.sort(), [], `absent properties of the ${kind}`);
+}
+
+/** The body of a pool as api-versions before 2025-06-01 have it. */
+export function older(pool) {
+  const copy = structuredClone(pool);
+  for (const disk of copy.virtualMachineConfiguration.dataDisks) {
+    disk.storageAccountType = disk.managedDisk.storageAccountType;
+    delete disk.managedDisk;
+  }
+  return copy;
 }
 
 /** Every item of a paged list: next is given the link in odatanextLink. */

@@ -1,5 +1,6 @@
 """What the Python conformance programs share: the account's address and one line of report for each operation."""
 
+import json
 import os
 import sys
 import time
@@ -12,9 +13,9 @@ ENDPOINT = os.environ["AZURE_BATCH_ENDPOINT"]
 PATIENCE = float(os.environ.get("BATCHYARD_CONFORMANCE_PATIENCE", "60"))
 PAGED_TASKS = int(os.environ.get("BATCHYARD_CONFORMANCE_TASKS", "2500"))
 
-
-class Refused(Exception):
-    """The service refused a call; code is Azure Batch's."""
+# Bodies with every property that the service knows, and what may be absent when one is read.
+with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "everything.json"), encoding="utf-8") as file:
+    EVERYTHING = json.load(file)
 
 
 class Report:
@@ -83,3 +84,26 @@ def wait(what, ready, patience=None):
 def equal(got, want, what):
     if got != want:
         raise AssertionError(f"{what}: got {got!r}, want {want!r}")
+
+
+def unlike(sent, got, path=""):
+    """The paths of what was sent and does not read back as it was sent."""
+    if isinstance(sent, dict) and isinstance(got, dict):
+        return [p for name in sent for p in unlike(sent[name], got.get(name), f"{path}/{name}")]
+    if isinstance(sent, list) and isinstance(got, list) and len(sent) == len(got):
+        return [p for i, item in enumerate(sent) for p in unlike(item, got[i], f"{path}/{i}")]
+    return [] if sent == got else [f"{path}: {got!r}, not {sent!r}"]
+
+
+def read_back(kind, sent, got, absent):
+    """Fails unless what was sent is read back, and all that a client knows of is there but for what may be absent."""
+    equal(unlike(sent, got), [], f"properties of the {kind}")
+    equal(sorted(set(absent) - set(EVERYTHING["absent"][kind])), [], f"absent properties of the {kind}")
+
+
+def older(pool):
+    """The body of a pool as api-versions before 2025-06-01 have it."""
+    pool = json.loads(json.dumps(pool))
+    for disk in pool["virtualMachineConfiguration"]["dataDisks"]:
+        disk["storageAccountType"] = disk.pop("managedDisk")["storageAccountType"]
+    return pool

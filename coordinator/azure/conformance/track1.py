@@ -8,7 +8,7 @@ from azure.batch import BatchServiceClient
 from azure.batch.batch_auth import SharedKeyCredentials
 from azure.batch.custom.custom_errors import CreateTasksErrorException
 
-from report import ACCOUNT, ENDPOINT, KEY, PAGED_TASKS, Report, equal, wait
+from report import ACCOUNT, ENDPOINT, EVERYTHING, KEY, PAGED_TASKS, Report, equal, older, read_back, wait
 
 
 def code_of(error):
@@ -19,10 +19,45 @@ client = BatchServiceClient(SharedKeyCredentials(ACCOUNT, KEY), batch_url=ENDPOI
 report = Report("azure-batch 14 (Python)", code_of)
 op = report.operation
 POOL, JOB, WAITING, SCHEDULE = report.name("pool"), report.name("job"), report.name("waiting"), report.name("sched")
+FULL = report.name("full")  # with every property
 IMAGE = m.VirtualMachineConfiguration(
     image_reference=m.ImageReference(publisher="canonical", offer="0001-com-ubuntu-server-jammy", sku="22_04-lts"),
     node_agent_sku_id="batch.node.ubuntu 22.04")
 HOUR = datetime.timedelta(hours=1)
+EARLY = datetime.datetime(2000, 1, 1, tzinfo=datetime.timezone.utc)
+
+
+def read(model):
+    """The properties of a model that are absent."""
+    return [rule["key"] for name, rule in model._attribute_map.items() if getattr(model, name) is None]
+
+
+def conditions(get):
+    """Reads something under each condition that holds, and each that does not."""
+    now = get()
+    get(if_match=now.e_tag)
+    get(if_none_match="0xBAD")
+    get(if_modified_since=EARLY)
+    get(if_unmodified_since=now.last_modified)
+    report.expect_code("ConditionNotMet", lambda: get(if_match="0xBAD"))
+    report.expect_code("ConditionNotMet", lambda: get(if_unmodified_since=EARLY))
+    for unchanged in ({"if_none_match": now.e_tag}, {"if_modified_since": now.last_modified}):
+        try:
+            get(**unchanged)
+        except m.BatchErrorException as error:  # an answer without a body, and so without a code
+            equal(error.response.status_code, 304, f"status of what has not changed ({list(unchanged)})")
+        else:
+            raise AssertionError("what has not changed was read")
+    report.expect_code("MultipleConditionHeadersNotSupported", lambda: get(if_match="0xBAD", if_none_match="0xBAD"))
+
+
+def lists(list_them, field="state"):
+    """Asks a list for what cannot be answered."""
+    report.expect_code("InvalidQueryParameterValue", lambda: list(list_them(filter="id startswith 'x'")))
+    report.expect_code("InvalidQueryParameterValue", lambda: list(list_them(filter="nosuch eq 1")))
+    report.expect_code("InvalidQueryParameterValue", lambda: list(list_them(select="nosuch")))
+    for item in list_them(select=field):
+        assert set(item.serialize(keep_readonly=True)) <= {field}, item
 
 
 def sh(script):
@@ -50,6 +85,9 @@ def pools():
         client.pool.add(m.PoolAddParameter(
             id=POOL, display_name="a pool", vm_size="standard_d2_v2", virtual_machine_configuration=IMAGE, target_dedicated_nodes=1,
             task_slots_per_node=2, metadata=[m.MetadataItem(name="a", value="b")], task_scheduling_policy=m.TaskSchedulingPolicy(node_fill_type="pack")))
+        for wrong in ({"id": "bad.id"}, {"task_slots_per_node": 0}, {"target_dedicated_nodes": -1}, {"resize_timeout": datetime.timedelta(minutes=1)}):
+            body = m.PoolAddParameter(**{"id": POOL + "x", "vm_size": "x", "virtual_machine_configuration": IMAGE, **wrong})
+            report.expect_code("InvalidPropertyValue", lambda body=body: client.pool.add(body))
         report.expect_code("PoolExists", lambda: client.pool.add(m.PoolAddParameter(id=POOL.upper(), vm_size="x", virtual_machine_configuration=IMAGE)))
 
     def get():
@@ -60,7 +98,11 @@ def pools():
         equal(p.virtual_machine_configuration.image_reference.version, "latest", "version")
         equal(p.url, f"{ENDPOINT.rstrip('/')}/pools/{POOL}", "url")
         equal(client.pool.get(POOL, m.PoolGetOptions(select="id")).state, None, "state, which was not selected")
-        report.expect_code("ConditionNotMet", lambda: client.pool.get(POOL, m.PoolGetOptions(if_match="0xBAD")))
+        conditions(lambda **options: client.pool.get(POOL, m.PoolGetOptions(**options)))
+        full = m.PoolAddParameter.from_dict({**older(EVERYTHING["pool"]), "id": FULL})
+        client.pool.add(full)
+        found = client.pool.get(FULL)
+        read_back("pool", full.serialize(), found.serialize(keep_readonly=True), read(found))
         report.expect_code("PoolNotFound", lambda: client.pool.get("nosuch"))
 
     def exists():
@@ -79,6 +121,7 @@ def pools():
     def listed():
         found = [p.id for p in client.pool.list(m.PoolListOptions(filter=f"startswith(id,'{POOL}') and state eq 'active'", select="id,state"))]
         equal(found, [POOL], "pools")
+        lists(lambda **options: client.pool.list(m.PoolListOptions(**options)))
 
     op("Pools_CreatePool", add)
     op("Pools_GetPool", get)
@@ -103,6 +146,7 @@ def nodes():
     def get():
         n = client.compute_node.get(POOL, node)
         equal((n.id, n.is_dedicated, n.affinity_id != ""), (node, True, True), "properties")
+        read_back("node", {}, n.serialize(keep_readonly=True), read(n))
         report.expect_code("NodeNotFound", lambda: client.compute_node.get(POOL, "nosuch"))
 
     def disable():
@@ -166,7 +210,11 @@ def jobs():
         equal((j.pool_info.pool_id, j.execution_info.pool_id), (POOL, POOL), "pool")
         equal([(e.name, e.value) for e in j.common_environment_settings], [("COMMON", "yes")], "environment")
         equal(j.on_all_tasks_complete, m.OnAllTasksComplete.no_action, "onAllTasksComplete")
-        report.expect_code("ConditionNotMet", lambda: client.job.get(JOB, m.JobGetOptions(if_match="0xBAD")))
+        conditions(lambda **options: client.job.get(JOB, m.JobGetOptions(**options)))
+        full = m.JobAddParameter.from_dict({**EVERYTHING["job"], "id": FULL})
+        client.job.add(full)
+        found = client.job.get(FULL)
+        read_back("job", full.serialize(), found.serialize(keep_readonly=True), read(found))
         report.expect_code("JobNotFound", lambda: client.job.get("nosuch"))
 
     def patch():
@@ -185,14 +233,19 @@ def jobs():
     def disable():
         client.job.disable(JOB, "requeue")
         wait("job disabled", lambda: client.job.get(JOB).state == m.JobState.disabled)
+        client.task.add(JOB, m.TaskAddParameter(id="patient", command_line=sh("exit 0")))
+        equal(client.task.get(JOB, "patient").state, m.TaskState.active, "state of a task of a disabled job")
 
     def enable():
         client.job.enable(JOB)
         wait("job active", lambda: client.job.get(JOB).state == m.JobState.active)
+        wait("the task that waited", lambda: client.task.get(JOB, "patient").state == m.TaskState.completed)
+        client.task.delete(JOB, "patient")
 
     def listed():
         found = {j.id for j in client.job.list(m.JobListOptions(filter=f"id eq '{JOB}' or id eq '{WAITING}'", max_results=1, select="id"))}
         equal(found, {JOB, WAITING}, "jobs")
+        lists(lambda **options: client.job.list(m.JobListOptions(**options)))
 
     op("Jobs_CreateJob", add)
     op("Jobs_GetJob", get)
@@ -206,9 +259,12 @@ def jobs():
 def tasks():
     def add():
         client.task.add(JOB, m.TaskAddParameter(
-            id="hello", command_line=sh("echo hello; mkdir -p sub; echo deep > \"sub/a b.txt\""), display_name="says hello",
+            id="hello", command_line=sh("echo hello; mkdir -p sub; echo deep > \"sub/50% of #1? a+b&ü.txt\"; head -c 40000000 /dev/zero > large"), display_name="says hello",
             environment_settings=[m.EnvironmentSetting(name="E", value="ü")], constraints=m.TaskConstraints(max_task_retry_count=0, retention_time=HOUR)))
         report.expect_code("TaskExists", lambda: client.task.add(JOB, m.TaskAddParameter(id="hello", command_line="x")))
+        report.expect_code("InvalidPropertyValue", lambda: client.task.add(JOB, m.TaskAddParameter(id="a/b", command_line="x")))
+        report.expect_code("TaskDependenciesNotSpecifiedOnJob", lambda: client.task.add(WAITING, m.TaskAddParameter(
+            id="depends", command_line="x", depends_on=m.TaskDependencies(task_ids=["a"]))))
         report.expect_code("JobNotFound", lambda: client.task.add("nosuch", m.TaskAddParameter(id="hello", command_line="x")))
 
     def get():
@@ -219,6 +275,11 @@ def tasks():
         wait("task completed", lambda: client.task.get(JOB, "hello").state == m.TaskState.completed)
         t = client.task.get(JOB, "hello")
         equal((t.execution_info.exit_code, t.execution_info.result), (0, m.TaskExecutionResult.success), "outcome")
+        conditions(lambda **options: client.task.get(JOB, "hello", m.TaskGetOptions(**options)))
+        full = m.TaskAddParameter.from_dict({**EVERYTHING["task"], "id": "full"})
+        client.task.add(FULL, full)
+        found = client.task.get(FULL, "full")
+        read_back("task", full.serialize(), found.serialize(keep_readonly=True), read(found))
         report.expect_code("TaskNotFound", lambda: client.task.get(JOB, "nosuch"))
 
     def collection():
@@ -239,12 +300,23 @@ def tasks():
     def listed():
         found = [t.id for t in client.task.list(WAITING, m.TaskListOptions(max_results=600, select="id", filter="startswith(id,'many-')"))]
         equal((len(found), len(set(found))), (PAGED_TASKS, PAGED_TASKS), "tasks")
+        pages = client.task.list(WAITING, m.TaskListOptions(max_results=1000, filter="startswith(id,'many-')", expand="stats"))
+        found = [t.id for t in pages.advance_page()]
+        client.task.add(WAITING, m.TaskAddParameter(id="between", command_line="x"))  # a token outlives what is added meanwhile
+        while pages.next_link:
+            found += [t.id for t in pages.advance_page()]
+        equal((len(found), len(set(found))), (PAGED_TASKS, PAGED_TASKS), "tasks of pages")
+        client.task.delete(WAITING, "between")
+        lists(lambda **options: client.task.list(JOB, m.TaskListOptions(**options)))
         full = list(client.task.list(JOB, m.TaskListOptions(filter="executionInfo/exitCode eq 0", expand="stats")))
         equal([t.id for t in full], ["hello"], "filtered tasks")
 
     def update():
         client.task.update(WAITING, "many-00000", m.TaskConstraints(max_task_retry_count=3))
         equal(client.task.get(WAITING, "many-00000").constraints.max_task_retry_count, 3, "retries")
+        report.expect_code("TaskCompleted", lambda: client.task.update(JOB, "hello", m.TaskConstraints(max_task_retry_count=3)))
+        report.expect_code("ConditionNotMet", lambda: client.task.update(
+            WAITING, "many-00000", m.TaskConstraints(max_task_retry_count=3), m.TaskUpdateOptions(if_match="0xBAD")))
 
     def terminate():
         client.task.terminate(WAITING, "many-00001")
@@ -252,6 +324,8 @@ def tasks():
         report.expect_code("TaskCompleted", lambda: client.task.terminate(WAITING, "many-00001"))
 
     def reactivate():
+        report.expect_code("TaskNotCompleted", lambda: client.task.reactivate(WAITING, "many-00003"))
+        report.expect_code("TaskSucceeded", lambda: client.task.reactivate(JOB, "hello"))
         client.task.reactivate(WAITING, "many-00001")
         equal(client.task.get(WAITING, "many-00001").state, m.TaskState.active, "state")
 
@@ -278,14 +352,21 @@ def tasks():
 def task_files():
     def listed():
         names = {f.name: f for f in client.file.list_from_task(JOB, "hello", recursive=True)}
-        assert {"stdout.txt", "wd/sub/a b.txt"} <= set(names), sorted(names)
+        assert {"stdout.txt", "wd/sub/50% of #1? a+b&ü.txt"} <= set(names), sorted(names)
         equal(names["stdout.txt"].properties.content_length, 6, "length")
 
     def read():
         equal(b"".join(client.file.get_from_task(JOB, "hello", "stdout.txt")), b"hello\n", "text")
-        equal(b"".join(client.file.get_from_task(JOB, "hello", "wd/sub/a b.txt")), b"deep\n", "text of a path")
+        equal(b"".join(client.file.get_from_task(JOB, "hello", "wd/sub/50% of #1? a+b&ü.txt")), b"deep\n", "text of a path")
         part = client.file.get_from_task(JOB, "hello", "stdout.txt", m.FileGetFromTaskOptions(ocp_range="bytes=1-3"))
         equal(b"".join(part), b"ell", "range")
+        last = client.file.get_from_task(JOB, "hello", "stdout.txt", m.FileGetFromTaskOptions(ocp_range="bytes=-2"))
+        equal(b"".join(last), b"o\n", "range from the end")
+        size, ends = 0, set()
+        for chunk in client.file.get_from_task(JOB, "hello", "wd/large"):
+            size, ends = size + len(chunk), ends | {chunk[:1], chunk[-1:]}
+        equal((size, ends), (40_000_000, {b"\0"}), "a large file")
+        report.expect_code("InvalidRange", lambda: client.file.get_from_task(JOB, "hello", "stdout.txt", m.FileGetFromTaskOptions(ocp_range="bytes=99-100")))
         report.expect_code("FileNotFound", lambda: client.file.get_from_task(JOB, "hello", "nosuch"))
 
     def properties():
@@ -295,7 +376,15 @@ def task_files():
     op("Tasks_ListTaskFiles", listed)
     op("Tasks_GetTaskFile", read)
     op("Tasks_GetTaskFileProperties", properties)
-    op("Tasks_DeleteTaskFile", lambda: client.file.delete_from_task(JOB, "hello", "wd/sub", recursive=True))
+    def delete():
+        client.file.delete_from_task(JOB, "hello", "wd/large")
+        report.expect_code("FileNotFound", lambda: client.file.delete_from_task(JOB, "hello", "wd/large"))
+        report.expect_code("OperationInvalidForCurrentState", lambda: client.file.delete_from_task(JOB, "hello", "wd/sub"))
+        client.file.delete_from_task(JOB, "hello", "wd/sub", recursive=True)
+        left = client.file.list_from_task(JOB, "hello", recursive=True, file_list_from_task_options=m.FileListFromTaskOptions(filter="startswith(name,'wd/')"))
+        equal([f.name for f in left], [], "files that are left")
+
+    op("Tasks_DeleteTaskFile", delete)
 
 
 def schedules():
@@ -363,13 +452,21 @@ def resizing(node):
         client.pool.resize(POOL, m.PoolResizeParameter(target_dedicated_nodes=2))
         steady()
         equal(client.pool.get(POOL).current_dedicated_nodes, 2, "nodes")
+        report.expect_code("InvalidPropertyValue", lambda: client.pool.resize(POOL, m.PoolResizeParameter(
+            target_dedicated_nodes=1, resize_timeout=datetime.timedelta(minutes=1))))
+        report.expect_code("ConditionNotMet", lambda: client.pool.resize(
+            POOL, m.PoolResizeParameter(target_dedicated_nodes=1), m.PoolResizeOptions(if_match="0xBAD")))
 
     def stop():
         client.pool.resize(POOL, m.PoolResizeParameter(target_dedicated_nodes=12))
+        report.expect_code("PoolBeingResized", lambda: client.pool.resize(POOL, m.PoolResizeParameter(target_dedicated_nodes=1)))
         client.pool.stop_resize(POOL)
         steady()
+        equal([e.code for e in client.pool.get(POOL).resize_errors], ["ResizeStopped"], "errors")
+        report.expect_code("OperationInvalidForCurrentState", lambda: client.pool.stop_resize(POOL))
 
     def remove_nodes():
+        report.expect_code("InvalidPropertyValue", lambda: client.pool.remove_nodes(POOL, m.NodeRemoveParameter(node_list=[str(i) for i in range(101)])))
         client.pool.remove_nodes(POOL, m.NodeRemoveParameter(node_list=[node]))
         steady()
         report.expect_code("NodeNotFound", lambda: client.compute_node.get(POOL, node))
@@ -405,6 +502,9 @@ def endings():
         client.job.terminate(JOB, "enough")
         wait("job completed", lambda: client.job.get(JOB).state == m.JobState.completed)
         equal(client.job.get(JOB).execution_info.terminate_reason, "enough", "reason")
+        for late in (lambda: client.job.terminate(JOB), lambda: client.job.disable(JOB, "wait"), lambda: client.job.patch(JOB, m.JobPatchParameter(priority=1)),
+                     lambda: client.task.reactivate(JOB, "hello")):
+            report.expect_code("JobCompleted", late)
         report.expect_code("JobCompleted", lambda: client.task.add(JOB, m.TaskAddParameter(id="late", command_line="x")))
 
     def gone(exists):
@@ -418,9 +518,11 @@ def endings():
     def delete_job():
         client.job.delete(JOB)
         client.job.delete(WAITING)
+        client.job.delete(FULL)
         wait("job gone", gone(lambda: client.job.get(JOB)))
 
     def delete_pool():
+        client.pool.delete(FULL)
         client.pool.delete(POOL)
         wait("pool gone", gone(lambda: client.pool.get(POOL)))
 

@@ -8,9 +8,9 @@ from azure.batch import BatchClient
 from azure.batch import models as m
 from azure.core import MatchConditions
 from azure.core.credentials import AzureNamedKeyCredential
-from azure.core.exceptions import ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
-from report import ACCOUNT, ENDPOINT, KEY, PAGED_TASKS, Report, equal, wait
+from report import ACCOUNT, ENDPOINT, EVERYTHING, KEY, PAGED_TASKS, Report, equal, read_back, wait
 
 
 def code_of(error):
@@ -23,12 +23,57 @@ client = BatchClient(endpoint=ENDPOINT, credential=AzureNamedKeyCredential(ACCOU
 report = Report("azure-batch 15 (Python)", code_of)
 op = report.operation
 POOL, JOB, WAITING, SCHEDULE = report.name("pool"), report.name("job"), report.name("waiting"), report.name("sched")
+FULL = report.name("full")  # with every property
 IMAGE = m.VirtualMachineConfiguration(
     image_reference=m.BatchVmImageReference(publisher="canonical", offer="0001-com-ubuntu-server-jammy", sku="22_04-lts"),
     node_agent_sku_id="batch.node.ubuntu 22.04")
 HOUR = datetime.timedelta(hours=1)
 BAD = {"etag": "0xBAD", "match_condition": MatchConditions.IfNotModified}
+UNCHANGED = {"match_condition": MatchConditions.IfModified}
 POLL = {"polling_interval": 1}
+EARLY = datetime.datetime(2000, 1, 1, tzinfo=datetime.timezone.utc)
+
+
+def read(model):
+    """Reads every property of a model to the bottom, which parses it, and names those that are absent at the top."""
+    absent = []
+    for attribute, field in model._attr_to_rest_field.items():
+        value = getattr(model, attribute)
+        for item in value if isinstance(value, list) else [value]:
+            if hasattr(item, "_attr_to_rest_field"):
+                read(item)
+        if value is None:
+            absent.append(field._rest_name)
+    return absent
+
+
+def conditions(get):
+    """Reads something under each condition that holds, and each that does not."""
+    now = get()
+    get(etag=now["eTag"], match_condition=MatchConditions.IfNotModified)
+    get(etag="0xBAD", **UNCHANGED)
+    get(if_modified_since=EARLY)
+    get(if_unmodified_since=now.last_modified)
+    report.expect_code("ConditionNotMet", lambda: get(**BAD))
+    report.expect_code("ConditionNotMet", lambda: get(if_unmodified_since=EARLY))
+    for unchanged in ({"etag": now["eTag"], **UNCHANGED}, {"if_modified_since": now.last_modified}):
+        try:
+            get(**unchanged)
+        except HttpResponseError as error:  # an answer without a body, and so without a code
+            equal(error.status_code, 304, f"status of what has not changed ({list(unchanged)})")
+        else:
+            raise AssertionError("what has not changed was read")
+    report.expect_code("MultipleConditionHeadersNotSupported", lambda: get(**BAD, if_unmodified_since=EARLY))
+
+
+def lists(list_them, field="state"):
+    """Asks a list for what cannot be answered."""
+    report.expect_code("InvalidQueryParameterValue", lambda: list(list_them(filter="id startswith 'x'")))
+    report.expect_code("InvalidQueryParameterValue", lambda: list(list_them(filter="nosuch eq 1")))
+    report.expect_code("InvalidQueryParameterValue", lambda: list(list_them(select=["nosuch"])))
+    report.expect_code("OutOfRangeQueryParameterValue", lambda: list(list_them(max_results=1001)))
+    for item in list_them(select=[field]):
+        assert set(item.as_dict()) <= {field}, item
 
 
 def present(exists, name):
@@ -66,6 +111,9 @@ def pools():
             id=POOL, display_name="a pool", vm_size="standard_d2_v2", virtual_machine_configuration=IMAGE, target_dedicated_nodes=1,
             task_slots_per_node=2, metadata=[m.BatchMetadataItem(name="a", value="b")],
             task_scheduling_policy=m.BatchTaskSchedulingPolicy(node_fill_type=m.BatchNodeFillType.PACK)))
+        for wrong in ({"id": "bad id"}, {"taskSlotsPerNode": 0}, {"targetDedicatedNodes": -1}, {"resizeTimeout": "PT1M"}):
+            body = {"id": POOL + "x", "vmSize": "x", "virtualMachineConfiguration": IMAGE.as_dict(), **wrong}
+            report.expect_code("InvalidPropertyValue", lambda body=body: client.create_pool(m.BatchPoolCreateOptions(body)))
         report.expect_code("PoolExists", lambda: client.create_pool(m.BatchPoolCreateOptions(id=POOL.upper(), vm_size="x", virtual_machine_configuration=IMAGE)))
 
     def get():
@@ -76,8 +124,11 @@ def pools():
         equal(p.virtual_machine_configuration.image_reference.version, "latest", "version")
         equal(p.url, f"{ENDPOINT.rstrip('/')}/pools/{POOL}", "url")
         equal(client.get_pool(POOL, select=["id"]).state, None, "state, which was not selected")
-        report.expect_code("ConditionNotMet", lambda: client.get_pool(POOL, **BAD))
-        client.get_pool(POOL, etag=p.etag, match_condition=MatchConditions.IfNotModified)
+        conditions(lambda **options: client.get_pool(POOL, **options))
+        full = m.BatchPoolCreateOptions({**EVERYTHING["pool"], "id": FULL})
+        client.create_pool(full)
+        found = client.get_pool(FULL)
+        read_back("pool", full.as_dict(), found.as_dict(), read(found))
         report.expect_code("PoolNotFound", lambda: client.get_pool("nosuch"))
 
     def update():
@@ -92,6 +143,7 @@ def pools():
     def listed():
         found = [p.id for p in client.list_pools(filter=f"startswith(id,'{POOL}') and state eq 'active'", select=["id", "state"])]
         equal(found, [POOL], "pools")
+        lists(client.list_pools)
 
     op("Pools_CreatePool", add)
     op("Pools_GetPool", get)
@@ -115,6 +167,7 @@ def nodes():
     def get():
         n = client.get_node(POOL, node)
         equal((n.id, n.is_dedicated, bool(n.affinity_id)), (node, True, True), "properties")
+        read_back("node", {}, n.as_dict(), read(n))
         report.expect_code("NodeNotFound", lambda: client.get_node(POOL, "nosuch"))
 
     def disable():
@@ -174,7 +227,11 @@ def jobs():
         equal((j.pool_info.pool_id, j.execution_info.pool_id), (POOL, POOL), "pool")
         equal([(e.name, e.value) for e in j.common_environment_settings], [("COMMON", "yes")], "environment")
         equal(j.all_tasks_complete_mode, m.BatchAllTasksCompleteMode.NO_ACTION, "onAllTasksComplete")
-        report.expect_code("ConditionNotMet", lambda: client.get_job(JOB, **BAD))
+        conditions(lambda **options: client.get_job(JOB, **options))
+        full = m.BatchJobCreateOptions({**EVERYTHING["job"], "id": FULL})
+        client.create_job(full)
+        found = client.get_job(FULL)
+        read_back("job", full.as_dict(), found.as_dict(), read(found))
         report.expect_code("JobNotFound", lambda: client.get_job("nosuch"))
 
     def update():
@@ -194,14 +251,19 @@ def jobs():
     def listed():
         found = {j.id for j in client.list_jobs(filter=f"id eq '{JOB}' or id eq '{WAITING}'", max_results=1, select=["id"])}
         equal(found, {JOB, WAITING}, "jobs")
+        lists(client.list_jobs)
 
     def disable():
         client.begin_disable_job(JOB, m.BatchJobDisableOptions(disable_tasks="requeue"), **POLL).result()
         equal(client.get_job(JOB).state, m.BatchJobState.DISABLED, "state")
+        client.create_task(JOB, m.BatchTaskCreateOptions(id="patient", command_line=sh("exit 0")))
+        equal(client.get_task(JOB, "patient").state, m.BatchTaskState.ACTIVE, "state of a task of a disabled job")
 
     def enable():
         client.begin_enable_job(JOB, **POLL).result()
         equal(client.get_job(JOB).state, m.BatchJobState.ACTIVE, "state")
+        wait("the task that waited", lambda: client.get_task(JOB, "patient").state == m.BatchTaskState.COMPLETED)
+        client.delete_task(JOB, "patient")
 
     op("Jobs_CreateJob", add)
     op("Jobs_GetJob", get)
@@ -215,10 +277,13 @@ def jobs():
 def tasks():
     def add():
         client.create_task(JOB, m.BatchTaskCreateOptions(
-            id="hello", command_line=sh("echo hello; mkdir -p sub; echo deep > \"sub/a b.txt\""), display_name="says hello",
+            id="hello", command_line=sh("echo hello; mkdir -p sub; echo deep > \"sub/50% of #1? a+b&ü.txt\"; head -c 40000000 /dev/zero > large"), display_name="says hello",
             environment_settings=[m.EnvironmentSetting(name="E", value="ü")],
             constraints=m.BatchTaskConstraints(max_task_retry_count=0, retention_time=HOUR)))
         report.expect_code("TaskExists", lambda: client.create_task(JOB, m.BatchTaskCreateOptions(id="hello", command_line="x")))
+        report.expect_code("InvalidPropertyValue", lambda: client.create_task(JOB, m.BatchTaskCreateOptions(id="a b", command_line="x")))
+        report.expect_code("TaskDependenciesNotSpecifiedOnJob", lambda: client.create_task(WAITING, m.BatchTaskCreateOptions(
+            id="depends", command_line="x", depends_on=m.BatchTaskDependencies(task_ids=["a"]))))
         report.expect_code("JobNotFound", lambda: client.create_task("nosuch", m.BatchTaskCreateOptions(id="hello", command_line="x")))
 
     def get():
@@ -229,6 +294,12 @@ def tasks():
         wait("task completed", lambda: client.get_task(JOB, "hello").state == m.BatchTaskState.COMPLETED)
         t = client.get_task(JOB, "hello")
         equal((t.execution_info.exit_code, t.execution_info.result), (0, m.BatchTaskExecutionResult.SUCCESS), "outcome")
+        read(t)
+        conditions(lambda **options: client.get_task(JOB, "hello", **options))
+        full = m.BatchTaskCreateOptions({**EVERYTHING["task"], "id": "full"})
+        client.create_task(FULL, full)
+        found = client.get_task(FULL, "full")
+        read_back("task", full.as_dict(), found.as_dict(), read(found))
         report.expect_code("TaskNotFound", lambda: client.get_task(JOB, "nosuch"))
 
     def collection():
@@ -249,6 +320,13 @@ def tasks():
     def listed():
         found = [t.id for t in client.list_tasks(WAITING, max_results=600, select=["id"], filter="startswith(id,'many-')")]
         equal((len(found), len(set(found))), (PAGED_TASKS, PAGED_TASKS), "tasks")
+        pages = client.list_tasks(WAITING, max_results=1000, filter="startswith(id,'many-')", expand=["stats"]).by_page()
+        found = [t.id for t in next(pages)]
+        client.create_task(WAITING, m.BatchTaskCreateOptions(id="between", command_line="x"))  # a token outlives what is added meanwhile
+        found += [t.id for page in pages for t in page]
+        equal((len(found), len(set(found))), (PAGED_TASKS, PAGED_TASKS), "tasks of pages")
+        client.delete_task(WAITING, "between")
+        lists(lambda **options: client.list_tasks(JOB, **options))
         full = list(client.list_tasks(JOB, filter="executionInfo/exitCode eq 0", expand=["stats"]))
         equal([t.id for t in full], ["hello"], "filtered tasks")
 
@@ -257,6 +335,8 @@ def tasks():
         task.constraints = m.BatchTaskConstraints(max_task_retry_count=3)
         client.replace_task(WAITING, "many-00000", task)
         equal(client.get_task(WAITING, "many-00000").constraints.max_task_retry_count, 3, "retries")
+        report.expect_code("TaskCompleted", lambda: client.replace_task(JOB, "hello", task))
+        report.expect_code("ConditionNotMet", lambda: client.replace_task(WAITING, "many-00000", task, **BAD))
 
     def terminate():
         client.terminate_task(WAITING, "many-00001")
@@ -264,6 +344,8 @@ def tasks():
         report.expect_code("TaskCompleted", lambda: client.terminate_task(WAITING, "many-00001"))
 
     def reactivate():
+        report.expect_code("TaskNotCompleted", lambda: client.reactivate_task(WAITING, "many-00003"))
+        report.expect_code("TaskSucceeded", lambda: client.reactivate_task(JOB, "hello"))
         client.reactivate_task(WAITING, "many-00001")
         equal(client.get_task(WAITING, "many-00001").state, m.BatchTaskState.ACTIVE, "state")
 
@@ -290,13 +372,18 @@ def tasks():
 def task_files():
     def listed():
         names = {f.name: f for f in client.list_task_files(JOB, "hello", recursive=True)}
-        assert {"stdout.txt", "wd/sub/a b.txt"} <= set(names), sorted(names)
+        assert {"stdout.txt", "wd/sub/50% of #1? a+b&ü.txt"} <= set(names), sorted(names)
         equal(names["stdout.txt"].properties.content_length, 6, "length")
 
     def read():
         equal(b"".join(client.download_task_file(JOB, "hello", "stdout.txt")), b"hello\n", "text")
-        equal(b"".join(client.download_task_file(JOB, "hello", "wd/sub/a b.txt")), b"deep\n", "text of a path")
+        equal(b"".join(client.download_task_file(JOB, "hello", "wd/sub/50% of #1? a+b&ü.txt")), b"deep\n", "text of a path")
         equal(b"".join(client.download_task_file(JOB, "hello", "stdout.txt", ocp_range="bytes=1-3")), b"ell", "range")
+        equal(b"".join(client.download_task_file(JOB, "hello", "stdout.txt", ocp_range="bytes=-2")), b"o\n", "range from the end")
+        size, ends = 0, set()
+        for chunk in client.download_task_file(JOB, "hello", "wd/large"):
+            size, ends = size + len(chunk), ends | {chunk[:1], chunk[-1:]}
+        equal((size, ends), (40_000_000, {b"\0"}), "a large file")
         try:
             client.download_task_file(JOB, "hello", "nosuch")
         except ResourceNotFoundError:  # the client does not read the error's body
@@ -310,7 +397,14 @@ def task_files():
     op("Tasks_ListTaskFiles", listed)
     op("Tasks_GetTaskFile", read)
     op("Tasks_GetTaskFileProperties", properties)
-    op("Tasks_DeleteTaskFile", lambda: client.delete_task_file(JOB, "hello", "wd/sub", recursive=True))
+    def delete():
+        client.delete_task_file(JOB, "hello", "wd/large")
+        report.expect_code("FileNotFound", lambda: client.delete_task_file(JOB, "hello", "wd/large"))
+        report.expect_code("OperationInvalidForCurrentState", lambda: client.delete_task_file(JOB, "hello", "wd/sub"))
+        client.delete_task_file(JOB, "hello", "wd/sub", recursive=True)
+        equal([f.name for f in client.list_task_files(JOB, "hello", recursive=True, filter="startswith(name,'wd/')")], [], "files that are left")
+
+    op("Tasks_DeleteTaskFile", delete)
 
 
 def schedules():
@@ -377,14 +471,21 @@ def resizing(node):
         steady()
         client.begin_resize_pool(POOL, m.BatchPoolResizeOptions(target_dedicated_nodes=2), **POLL).result()
         equal(client.get_pool(POOL).current_dedicated_nodes, 2, "nodes")
+        report.expect_code("InvalidPropertyValue", lambda: client.begin_resize_pool(POOL, m.BatchPoolResizeOptions(
+            target_dedicated_nodes=1, resize_timeout=datetime.timedelta(minutes=1))))
+        report.expect_code("ConditionNotMet", lambda: client.begin_resize_pool(POOL, m.BatchPoolResizeOptions(target_dedicated_nodes=1), **BAD))
 
     def stop():
         client.begin_resize_pool(POOL, m.BatchPoolResizeOptions(target_dedicated_nodes=12), polling_interval=3600)  # not waited for
+        report.expect_code("PoolBeingResized", lambda: client.begin_resize_pool(POOL, m.BatchPoolResizeOptions(target_dedicated_nodes=1)))
         client.begin_stop_pool_resize(POOL, **POLL).result()
-        equal(client.get_pool(POOL).allocation_state, m.AllocationState.STEADY, "allocation state")
+        p = client.get_pool(POOL)
+        equal((p.allocation_state, [e.code for e in p.resize_errors]), (m.AllocationState.STEADY, ["ResizeStopped"]), "allocation state")
+        report.expect_code("OperationInvalidForCurrentState", lambda: client.begin_stop_pool_resize(POOL))
 
     def remove_nodes():
         steady()
+        report.expect_code("InvalidPropertyValue", lambda: client.begin_remove_nodes(POOL, m.BatchNodeRemoveOptions(node_ids=[str(i) for i in range(101)])))
         client.begin_remove_nodes(POOL, m.BatchNodeRemoveOptions(node_ids=[node]), **POLL).result()
         report.expect_code("NodeNotFound", lambda: client.get_node(POOL, node))
 
@@ -421,14 +522,18 @@ def endings():
         client.begin_terminate_job(JOB, {"terminateReason": "enough"}, **POLL).result()
         job = client.get_job(JOB)
         equal((job.state, job.execution_info.termination_reason), (m.BatchJobState.COMPLETED, "enough"), "job")
+        for late in (lambda: client.begin_terminate_job(JOB, {"terminateReason": "again"}), lambda: client.begin_disable_job(JOB, m.BatchJobDisableOptions(disable_tasks="wait")),
+                     lambda: client.update_job(JOB, m.BatchJobUpdateOptions(priority=1)), lambda: client.reactivate_task(JOB, "hello")):
+            report.expect_code("JobCompleted", late)
         report.expect_code("JobCompleted", lambda: client.create_task(JOB, m.BatchTaskCreateOptions(id="late", command_line="x")))
 
     def delete_job():
-        for job in (JOB, WAITING):
+        for job in (JOB, WAITING, FULL):
             client.begin_delete_job(job, **POLL).result()
             report.expect_code("JobNotFound", lambda job=job: client.get_job(job))
 
     def delete_pool():
+        client.begin_delete_pool(FULL, **POLL).result()
         client.begin_delete_pool(POOL, **POLL).result()
         report.expect_code("PoolNotFound", lambda: client.get_pool(POOL))
 
