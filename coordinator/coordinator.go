@@ -116,7 +116,7 @@ func (c *Coordinator) firstKeyring(ctx context.Context, member *memberFile) (*id
 	if c.cfg.Join.Address == "" {
 		return PrepareKeyring(c.cfg.DataDir, c.cfg.ClusterName, c.cfg.Now())
 	}
-	member.Joining = true
+	member.Joining, member.Via = true, c.cfg.Join.Address
 	return fetchKeyring(ctx, c.cfg.Join, member.ID, c.cfg.Now)
 }
 

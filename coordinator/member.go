@@ -21,6 +21,8 @@ type memberFile struct {
 	ID string `json:"id"`
 	// Joining: the cluster has handed over its secrets, but does not count this member yet.
 	Joining bool `json:"joining,omitempty"`
+	// Via is the address of the cluster while it does not.
+	Via string `json:"via,omitempty"`
 }
 
 const memberName = "member.json"

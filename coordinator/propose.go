@@ -44,6 +44,11 @@ func (c *Coordinator) unavailable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	if errors.Is(err, replica.ErrUnknownOutcome) {
+		// Who tries again must reckon with finding it done.
+		return batcherr.Of(batcherr.CodeOperationTimedOut).
+			With(batcherr.ValueReason, "The coordinators lost their leader while the request was under way: it may have been done.").Wrap(err)
+	}
 	out := batcherr.Unavailable("the coordinators have no leader at the moment").Wrap(err)
 	if errors.Is(err, replica.ErrNotLeader) {
 		out = batcherr.Unavailable("this coordinator does not lead").Wrap(err)

@@ -76,7 +76,7 @@ func (c *Coordinator) announce(ctx context.Context) error {
 		return err
 	}
 	if member.Joining {
-		member.Joining = false
+		member.Joining, member.Via = false, ""
 		if err := member.write(c.cfg.DataDir); err != nil {
 			return err
 		}
@@ -92,7 +92,11 @@ func (c *Coordinator) announceOnce(ctx context.Context) error {
 		// The leader's own record is written when its term begins.
 		return c.Barrier(ctx)
 	}
-	target := c.cfg.Join.Address
+	member, err := readMember(c.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	target := member.Via
 	if address, _ := c.Leader(); address != "" {
 		target = address
 	}

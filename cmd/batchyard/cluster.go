@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,8 +25,10 @@ func newClusterCommand(f *factory) *cobra.Command {
 
 func newClusterStatusCommand(f *factory) *cobra.Command {
 	return &cobra.Command{
-		Use:     "status",
-		Short:   "Show the coordinators and which of them leads",
+		Use:   "status",
+		Short: "Show the coordinators and which of them leads",
+		Long: `Shows the coordinators, which of them leads, and what each says of itself: how far it has applied the log, and the digest of its
+state there. Members that have applied equally much have equal digests. One that does not answer has neither.`,
 		Example: "  batchyard cluster status\n  batchyard cluster status -o json",
 		Args:    exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -33,10 +37,37 @@ func newClusterStatusCommand(f *factory) *cobra.Command {
 				if err != nil {
 					return err
 				}
+				askMembers(cmd.Context(), s, cluster)
 				return f.show(cluster, func(w io.Writer) error { return describeCluster(w, cluster) })
 			})
 		},
 	}
+}
+
+// shownDigest is how many digits of a digest are enough to see a difference.
+const shownDigest = 12
+
+// memberPatience is how long a member may take to say how it is.
+const memberPatience = 3 * time.Second
+
+// askMembers fills in what each member says of itself, if it answers.
+func askMembers(ctx context.Context, s *session, c *apiv1.Cluster) {
+	ctx, cancel := context.WithTimeout(ctx, memberPatience)
+	defer cancel()
+	var wait sync.WaitGroup
+	for _, m := range c.GetMembers() {
+		conn, err := s.At(m.GetAddress())
+		if err != nil {
+			continue
+		}
+		wait.Go(func() {
+			own, err := apiv1.NewClusterServiceClient(conn).GetCluster(ctx, &apiv1.GetClusterRequest{Local: true})
+			if err == nil && own.GetMemberId() == m.GetId() {
+				m.AppliedIndex, m.Digest = own.GetAppliedIndex(), own.GetDigest()
+			}
+		})
+	}
+	wait.Wait()
 }
 
 func describeCluster(w io.Writer, c *apiv1.Cluster) error {
@@ -48,13 +79,17 @@ func describeCluster(w io.Writer, c *apiv1.Cluster) error {
 	if _, err := io.WriteString(w, "\n"); err != nil {
 		return err
 	}
-	table := render.NewTable("MEMBER", "ROLE", "GRPC", "HTTPS", "RAFT")
+	table := render.NewTable("MEMBER", "ROLE", "GRPC", "HTTPS", "RAFT", "APPLIED", "DIGEST")
 	for _, m := range c.GetMembers() {
 		role := "follower"
 		if m.GetLeader() || m.GetId() == c.GetLeaderId() {
 			role = "leader"
 		}
-		table.Row(m.GetId(), role, m.GetAddress(), m.GetHttpsAddress(), m.GetRaftAddress())
+		applied, digest := "", m.GetDigest()
+		if digest != "" {
+			applied, digest = fmt.Sprint(m.GetAppliedIndex()), digest[:min(len(digest), shownDigest)]
+		}
+		table.Row(m.GetId(), role, m.GetAddress(), m.GetHttpsAddress(), m.GetRaftAddress(), applied, digest)
 	}
 	_, err = table.WriteTo(w)
 	return err

@@ -365,7 +365,7 @@ func TestAccessCommands(t *testing.T) {
 	require.Contains(t, env, "export AZURE_BATCH_ACCOUNT=dev\nexport AZURE_BATCH_ACCESS_KEY=a2V5+/==\nexport AZURE_BATCH_ENDPOINT=https://127.0.0.1:7443\n")
 	require.Contains(t, env, "export AWS_ENDPOINT_URL_S3=https://127.0.0.1:9000\nexport AWS_ACCESS_KEY_ID=AK\n")
 	require.Contains(t, env, `export AWS_SECRET_ACCESS_KEY='it'\''s secret'`)
-	require.Contains(t, l.ok("cluster", "status"), "m1      leader    10.0.0.1:7444  -      10.0.0.1:7445\n")
+	require.Contains(t, l.ok("cluster", "status"), "m1      leader    10.0.0.1:7444  -      10.0.0.1:7445")
 	require.Equal(t, "join-me\n", l.ok("cluster", "token", "--pool", "demo", "--uses", "3", "--ttl", "24h"))
 	equalProto(t, &apiv1.CreateJoinTokenRequest{
 		Kind: apiv1.JoinTokenKind_JOIN_TOKEN_KIND_NODE, PoolId: "demo", MaxUses: 3, Ttl: durationpb.New(24 * time.Hour),

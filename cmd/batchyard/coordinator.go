@@ -23,6 +23,7 @@ type coordinatorOptions struct {
 	storeCA   string
 	verbose   bool
 	joinFile  string
+	election  time.Duration
 }
 
 // Environment variables with the object store's credentials; in arguments any user could read them.
@@ -84,6 +85,7 @@ func (o *coordinatorOptions) flags(cmd *cobra.Command) {
 	flags.DurationVar(&o.cfg.Lease, "lease", o.cfg.Lease, "how long a node's tasks go on without a coordinator")
 	flags.DurationVar(&o.cfg.Grace, "grace", o.cfg.Grace, "how much longer a node is waited for before its tasks run elsewhere")
 	flags.DurationVar(&o.cfg.Heartbeat, "heartbeat", o.cfg.Heartbeat, "how often nodes say that they are there")
+	flags.DurationVar(&o.election, "election-timeout", o.cfg.Raft.Heartbeat, "how long the other coordinators hear nothing of their leader before they elect another")
 	flags.StringVar(&o.cfg.Store.Endpoint, "store-endpoint", "", "URL of the S3-compatible store")
 	flags.StringVar(&o.cfg.Store.Region, "store-region", "us-east-1", "region of the store")
 	flags.StringVar(&o.storeCA, "store-ca", "", "PEM file with the store's authority (default the system's)")
@@ -134,9 +136,16 @@ func (o *coordinatorOptions) complete() error {
 			return usagef("the store's authority can't be read: %v", err)
 		}
 	}
+	if o.election < minElection {
+		return usagef("the election timeout must be at least %s", minElection)
+	}
+	o.cfg.Raft.Heartbeat, o.cfg.Raft.Election, o.cfg.Raft.Lease = o.election, o.election, o.election*3/4
 	o.cfg.Logger = newLogger(o.f, o.verbose)
 	return nil
 }
+
+// minElection keeps the pauses that every machine has from costing elections all the time.
+const minElection = 100 * time.Millisecond
 
 // begin makes a new cluster's first account and writes the administrator's context.
 func (o *coordinatorOptions) begin(ctx context.Context, c *coordinator.Coordinator) error {

@@ -122,7 +122,18 @@ func (f *factory) withSession(do func(*session) error) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(do(s), s.Close())
+	err = do(s)
+	f.remember(s)
+	return errors.Join(err, s.Close())
+}
+
+// remember adds coordinators that were learned of to the context, so that the next command survives the loss of those that were known.
+// It is a convenience: a file that can't be written is left alone.
+func (f *factory) remember(s *session) {
+	path, err := client.ContextPath(f.getenv)
+	if err == nil {
+		_ = client.LearnAddresses(path, s.context, s.Addresses())
+	}
 }
 
 // usageError is a mistake in how the program was called.

@@ -165,7 +165,7 @@ func (s *Server) seen(uid uint64) {
 }
 
 // LeaderKey names the value of an error that carries the leader's gRPC address.
-const LeaderKey = "leader"
+const LeaderKey = "LeaderAddress"
 
 // notLeading is the answer of a follower: it says where the leader is.
 func (s *Server) notLeading() error {

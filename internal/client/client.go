@@ -101,6 +101,18 @@ func Dial(cfg Config) (*Client, error) {
 	return c, nil
 }
 
+// At reaches one coordinator itself, for what only it can say; calls are made once.
+func (c *Client) At(address string) (grpc.ClientConnInterface, error) {
+	m, err := c.members.add(address)
+	if err != nil {
+		return nil, err
+	}
+	return m.conn, nil
+}
+
+// Addresses are those of all coordinators that are known by now.
+func (c *Client) Addresses() []string { return c.members.addresses() }
+
 // Close ends all connections; calls in flight fail.
 func (c *Client) Close() error {
 	c.mu.Lock()

@@ -121,6 +121,30 @@ func SaveContext(path string, c Context, makeCurrent bool) error {
 	})
 }
 
+// LearnAddresses adds coordinators to a context of the file. The file is touched only if c, as it was read, lacks one.
+func LearnAddresses(path string, c Context, addresses []string) error {
+	isNew := func(address string) bool { return !slices.Contains(c.Addresses, address) }
+	if !slices.ContainsFunc(addresses, isNew) {
+		return nil
+	}
+	return change(path, func(all *Contexts) error {
+		i := slices.IndexFunc(all.Contexts, func(x Context) bool { return x.Name == c.Name })
+		// Another cluster may have been made under the name meanwhile, and the environment may name another.
+		if i < 0 || all.Contexts[i].CA != c.CA || !slices.Equal(all.Contexts[i].Addresses, c.Addresses) {
+			return errUnchanged
+		}
+		for _, address := range addresses {
+			if isNew(address) && len(all.Contexts[i].Addresses) < maxMembers {
+				all.Contexts[i].Addresses = append(all.Contexts[i].Addresses, address)
+			}
+		}
+		return nil
+	})
+}
+
+// errUnchanged leaves the file as it is.
+var errUnchanged = errors.New("the context is another one by now")
+
 // RemoveContext takes a context out of the file, if it is there. Was it the current one, there is none afterwards.
 func RemoveContext(path, name string) error {
 	return change(path, func(all *Contexts) error {

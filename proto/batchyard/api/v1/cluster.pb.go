@@ -127,7 +127,10 @@ type Member struct {
 	RaftAddress string `protobuf:"bytes,3,opt,name=raft_address,json=raftAddress,proto3" json:"raft_address,omitempty"`
 	Leader      bool   `protobuf:"varint,4,opt,name=leader,proto3" json:"leader,omitempty"`
 	// host:port of HTTPS.
-	HttpsAddress  string `protobuf:"bytes,5,opt,name=https_address,json=httpsAddress,proto3" json:"https_address,omitempty"`
+	HttpsAddress string `protobuf:"bytes,5,opt,name=https_address,json=httpsAddress,proto3" json:"https_address,omitempty"`
+	// What the member itself says, where who asks has asked it: how far it has applied the log, and the running digest there, hex.
+	AppliedIndex  uint64 `protobuf:"varint,6,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
+	Digest        string `protobuf:"bytes,7,opt,name=digest,proto3" json:"digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -193,6 +196,20 @@ func (x *Member) GetLeader() bool {
 func (x *Member) GetHttpsAddress() string {
 	if x != nil {
 		return x.HttpsAddress
+	}
+	return ""
+}
+
+func (x *Member) GetAppliedIndex() uint64 {
+	if x != nil {
+		return x.AppliedIndex
+	}
+	return 0
+}
+
+func (x *Member) GetDigest() string {
+	if x != nil {
+		return x.Digest
 	}
 	return ""
 }
@@ -631,13 +648,15 @@ const file_batchyard_api_v1_cluster_proto_rawDesc = "" +
 	"\n" +
 	"\x1ebatchyard/api/v1/cluster.proto\x12\x10batchyard.api.v1\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1ebatchyard/api/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\")\n" +
 	"\x11GetClusterRequest\x12\x14\n" +
-	"\x05local\x18\x01 \x01(\bR\x05local\"\x92\x01\n" +
+	"\x05local\x18\x01 \x01(\bR\x05local\"\xcf\x01\n" +
 	"\x06Member\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12!\n" +
 	"\fraft_address\x18\x03 \x01(\tR\vraftAddress\x12\x16\n" +
 	"\x06leader\x18\x04 \x01(\bR\x06leader\x12#\n" +
-	"\rhttps_address\x18\x05 \x01(\tR\fhttpsAddress\"\xf2\x01\n" +
+	"\rhttps_address\x18\x05 \x01(\tR\fhttpsAddress\x12#\n" +
+	"\rapplied_index\x18\x06 \x01(\x04R\fappliedIndex\x12\x16\n" +
+	"\x06digest\x18\a \x01(\tR\x06digest\"\xf2\x01\n" +
 	"\aCluster\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x122\n" +
 	"\amembers\x18\x02 \x03(\v2\x18.batchyard.api.v1.MemberR\amembers\x12\x1b\n" +
