@@ -15,7 +15,9 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	raftwal "github.com/hashicorp/raft-wal"
+	walfs "github.com/hashicorp/raft-wal/fs"
 	"github.com/hashicorp/raft-wal/metadb"
+	"github.com/hashicorp/raft-wal/segment"
 	"github.com/hashicorp/raft-wal/types"
 	"go.etcd.io/bbolt"
 )
@@ -52,7 +54,11 @@ func openDiskStore(dir string, logger hclog.Logger) (*diskStore, error) {
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
 	meta := &metadb.BoltMetaDB{}
-	w, err := raftwal.Open(wal, raftwal.WithMetaStore(meta), raftwal.WithLogger(logger))
+	files := segments{segment.NewFiler(wal, walfs.New())}
+	if err := files.finishTail(meta, wal); err != nil {
+		return nil, errors.Join(fmt.Errorf("open log: %w", err), meta.Close(), lock.Close())
+	}
+	w, err := raftwal.Open(wal, raftwal.WithMetaStore(meta), raftwal.WithLogger(logger), raftwal.WithSegmentFiler(files))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open log: %w", err), meta.Close(), lock.Close())
 	}
