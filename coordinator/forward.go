@@ -7,10 +7,15 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -34,9 +39,29 @@ type leaderConn struct {
 	conn    *grpc.ClientConn
 }
 
+// leaderPatience is how long a call waits for a leader to be elected; then its caller is told that there is none.
+const leaderPatience = 3 * time.Second
+
+// awaitLeader says who leads as soon as someone does.
+func (c *Coordinator) awaitLeader(ctx context.Context) (address string, itself bool) {
+	ctx, cancel := context.WithTimeout(ctx, leaderPatience)
+	defer cancel()
+	for {
+		changed := c.replica.LeaderChanged()
+		if address, itself = c.Leader(); address != "" {
+			return address, itself
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return "", false
+		}
+	}
+}
+
 // get returns the connection; an error says that there is no other leader to ask.
-func (l *leaderConn) get() (*grpc.ClientConn, error) {
-	address, itself := l.coordinator.Leader()
+func (l *leaderConn) get(ctx context.Context) (*grpc.ClientConn, error) {
+	address, itself := l.coordinator.awaitLeader(ctx)
 	if address == "" || itself {
 		return nil, batcherr.Unavailable("the coordinators have no leader at the moment")
 	}
@@ -48,6 +73,12 @@ func (l *leaderConn) get() (*grpc.ClientConn, error) {
 	c := l.coordinator
 	config := trust.ClientTLS(c.keyring.CA(), c.server.Current, c.cfg.Now)
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(credentials.NewTLS(config)),
+		// The member at this address may be down and come back as the leader: calls must not wait long for a new try.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 500 * time.Millisecond},
+			MinConnectTimeout: leaderPatience,
+		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: leaderPatience}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)))
 	if err != nil {
 		return nil, err
@@ -94,7 +125,7 @@ func (c *Coordinator) forwardUnary(ctx context.Context, req any, info *grpc.Unar
 	if !c.forwarded(info.FullMethod, req) {
 		return handler(ctx, req)
 	}
-	conn, err := c.leader.get()
+	conn, err := c.leader.get(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -102,14 +133,23 @@ func (c *Coordinator) forwardUnary(ctx context.Context, req any, info *grpc.Unar
 	if err != nil {
 		return nil, err
 	}
-	return reply, conn.Invoke(outgoing(ctx), info.FullMethod, req, reply)
+	return reply, relayed(ctx, conn.Invoke(outgoing(ctx), info.FullMethod, req, reply))
+}
+
+// relayed is the end of a forwarded call for its caller. One that ended because this member turned to another leader was not cancelled by the
+// caller, who may try again.
+func relayed(ctx context.Context, err error) error {
+	if status.Code(err) == codes.Canceled && ctx.Err() == nil {
+		return status.Error(codes.Unavailable, "the coordinators have another leader")
+	}
+	return err
 }
 
 func (c *Coordinator) forwardStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	if info.IsClientStream || !c.forwarded(info.FullMethod, nil) {
 		return handler(srv, stream)
 	}
-	conn, err := c.leader.get()
+	conn, err := c.leader.get(stream.Context())
 	if err != nil {
 		return err
 	}
@@ -126,10 +166,11 @@ func (c *Coordinator) forwardStream(srv any, stream grpc.ServerStream, info *grp
 	}
 	out, err := conn.NewStream(outgoing(stream.Context()), &grpc.StreamDesc{ServerStreams: true}, info.FullMethod)
 	if err != nil {
-		return err
+		return relayed(stream.Context(), err)
 	}
-	if err := errors.Join(out.SendMsg(req), out.CloseSend()); err != nil {
-		return err
+	// Why sending fails is what receiving tells.
+	if err := out.SendMsg(req); err == nil {
+		_ = out.CloseSend()
 	}
 	for {
 		m, err := newMessage(method.Output())
@@ -139,7 +180,7 @@ func (c *Coordinator) forwardStream(srv any, stream grpc.ServerStream, info *grp
 		if err := out.RecvMsg(m); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
-			return err
+			return relayed(stream.Context(), err)
 		}
 		if err := stream.SendMsg(m); err != nil {
 			return err

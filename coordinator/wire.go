@@ -37,7 +37,7 @@ func (c *Coordinator) wire(context.Context) error {
 		Lease: c.cfg.Lease, Heartbeat: c.cfg.Heartbeat,
 		Store:      func(account string) (*apiv1.StoreAccess, error) { return c.api.Store(account) },
 		AccountURL: func(string) string { return c.RESTEndpoint() },
-		Addresses:  c.addresses, Leader: c.Leader, Now: c.cfg.Now, Logger: c.logger,
+		Addresses:  c.addresses, Leader: c.Leader, LeaderChanged: c.replica.LeaderChanged, Now: c.cfg.Now, Logger: c.logger,
 	})
 	c.scaler = &pools.AutoScaler{
 		State: c.state, Proposer: c, Loads: c.dispatch, Every: c.cfg.AutoScaleEvery, SampleEvery: c.cfg.AutoScaleSample,

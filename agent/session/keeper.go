@@ -25,6 +25,9 @@ var errReconnect = errors.New("reconnecting")
 const (
 	minBackoff = 50 * time.Millisecond
 	maxBackoff = 2 * time.Second
+	// A coordinator that has died is replaced within seconds: for so long the backoff stays short, since all work waits for it.
+	eagerFor     = 5 * time.Second
+	eagerBackoff = 250 * time.Millisecond
 	// maxHints is how many times in a row a coordinator's word on who leads is followed without a pause.
 	maxHints = 3
 	// maxRefusals is how many times in a row the cluster must say that it does not know the node before that is believed.
@@ -93,7 +96,11 @@ func (p *pace) begin() { *p = pace{contact: time.Now(), backoff: minBackoff} }
 
 func (p *pace) next() time.Duration {
 	d := p.backoff/2 + rand.N(p.backoff/2+1)
-	p.backoff = min(2*p.backoff, maxBackoff)
+	most := maxBackoff
+	if time.Since(p.contact) < eagerFor {
+		most = eagerBackoff
+	}
+	p.backoff = min(2*p.backoff, most)
 	return d
 }
 

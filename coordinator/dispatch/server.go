@@ -45,10 +45,11 @@ type Config struct {
 	AccountURL func(account string) string
 	// Addresses are the coordinators' gRPC addresses.
 	Addresses func() []string
-	// Leader says who leads; itself says whether it is this coordinator.
-	Leader func() (address string, itself bool)
-	Now    func() time.Time
-	Logger *slog.Logger
+	// Leader says who leads; itself says whether it is this coordinator. LeaderChanged is closed when that changes.
+	Leader        func() (address string, itself bool)
+	LeaderChanged func() <-chan struct{}
+	Now           func() time.Time
+	Logger        *slog.Logger
 }
 
 // certificateLife is how long a node's certificate holds; agents renew at half of it.
@@ -62,6 +63,7 @@ type Server struct {
 
 	mu        sync.Mutex
 	term      context.Context // nil while not leading
+	begun     chan struct{}   // closed when a term begins
 	sessions  map[uint64]*session
 	lastSeen  map[uint64]time.Time
 	cpu       map[uint64]float64 // percent, of the nodes that have a session
@@ -70,7 +72,10 @@ type Server struct {
 
 // New makes a server that refuses sessions until Run is called.
 func New(cfg Config) *Server {
-	return &Server{cfg: cfg, sessions: map[uint64]*session{}, lastSeen: map[uint64]time.Time{}, cpu: map[uint64]float64{}, transfers: map[string]*transfer{}}
+	return &Server{
+		cfg: cfg, begun: make(chan struct{}), sessions: map[uint64]*session{}, lastSeen: map[uint64]time.Time{},
+		cpu: map[uint64]float64{}, transfers: map[string]*transfer{},
+	}
 }
 
 // Run accepts sessions for one term and hands them what changes for their nodes, until ctx ends; all sessions end with it.
@@ -94,13 +99,14 @@ func (s *Server) begin(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.term = ctx
+	close(s.begun)
 	clear(s.lastSeen)
 }
 
 func (s *Server) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.term = nil
+	s.term, s.begun = nil, make(chan struct{})
 	for _, session := range s.sessions {
 		session.stop(errTermEnded)
 	}
@@ -177,16 +183,37 @@ func (s *Server) notLeading() error {
 	return err
 }
 
-func (s *Server) leading() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.term != nil
+// leaderPatience is how long an agent waits here for a leader to be elected, rather than asking again and again.
+const leaderPatience = 5 * time.Second
+
+// admit returns nil once this coordinator leads, or an error as soon as another one does, which names it.
+func (s *Server) admit(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, leaderPatience)
+	defer cancel()
+	for {
+		changed := s.cfg.LeaderChanged()
+		s.mu.Lock()
+		leading, begun := s.term != nil, s.begun
+		s.mu.Unlock()
+		if leading {
+			return nil
+		}
+		if address, itself := s.cfg.Leader(); address != "" && !itself {
+			return s.notLeading()
+		}
+		select {
+		case <-changed:
+		case <-begun:
+		case <-ctx.Done():
+			return s.notLeading()
+		}
+	}
 }
 
 // Join admits a node with a join token.
 func (s *Server) Join(ctx context.Context, req *agentv1.JoinRequest) (*agentv1.JoinResponse, error) {
-	if !s.leading() {
-		return nil, s.notLeading()
+	if err := s.admit(ctx); err != nil {
+		return nil, err
 	}
 	token, err := trust.ParseJoinToken(req.Token)
 	if err != nil {
@@ -268,8 +295,8 @@ func (s *Server) caller(ctx context.Context) (state.NodeInfo, error) {
 	if err != nil || id.Role != trust.RoleNode {
 		return state.NodeInfo{}, batcherr.Unauthenticated("a node's certificate is needed")
 	}
-	if !s.leading() {
-		return state.NodeInfo{}, s.notLeading()
+	if err := s.admit(ctx); err != nil {
+		return state.NodeInfo{}, err
 	}
 	n, ok := s.cfg.State.Node(id.Account, id.Pool, id.Name)
 	if !ok || n.Uid != id.Incarnation {

@@ -88,9 +88,9 @@ type Digests struct {
 func Default() Config {
 	return Config{
 		Timeouts: Timeouts{
-			Heartbeat: time.Second,
-			Election:  time.Second,
-			Lease:     750 * time.Millisecond,
+			Heartbeat: 800 * time.Millisecond,
+			Election:  800 * time.Millisecond,
+			Lease:     600 * time.Millisecond,
 			Stall:     5 * time.Second,
 			Transport: 10 * time.Second,
 		},

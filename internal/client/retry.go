@@ -18,7 +18,7 @@ import (
 // Bounds of the pause between two attempts; jittered down to half.
 const (
 	minPause = 25 * time.Millisecond
-	maxPause = time.Second
+	maxPause = 300 * time.Millisecond
 )
 
 // attempt observes whether a call reached the wire at all.
