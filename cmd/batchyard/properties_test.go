@@ -77,7 +77,9 @@ func services() []protoreflect.ServiceDescriptor {
 		}
 		return true
 	})
-	slices.SortFunc(out, func(a, b protoreflect.ServiceDescriptor) int { return strings.Compare(string(a.Name()), string(b.Name())) })
+	slices.SortFunc(out, func(a, b protoreflect.ServiceDescriptor) int {
+		return strings.Compare(string(a.Name()), string(b.Name()))
+	})
 	return out
 }
 

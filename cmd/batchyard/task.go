@@ -19,7 +19,7 @@ func newTaskCommand(f *factory) *cobra.Command {
 		Example: "  batchyard task add work --id first -- echo hello\n  batchyard task logs work first -f",
 	}
 	cmd.AddCommand(newTaskAddCommand(f), newTaskListCommand(f), newTaskShowCommand(f), newTaskExplainCommand(f), newTaskLogsCommand(f),
-		newTaskTerminateCommand(f), newTaskReactivateCommand(f), newTaskDeleteCommand(f),
+		newTaskTerminateCommand(f), newTaskReactivateCommand(f), newTaskRetryCommand(f), newTaskDeleteCommand(f),
 		newTaskFilesCommand(f), newTaskDownloadCommand(f))
 	return cmd
 }
@@ -27,6 +27,7 @@ func newTaskCommand(f *factory) *cobra.Command {
 type taskListOptions struct {
 	listFlags
 	failed bool
+	group  bool
 	state  string
 }
 
@@ -36,7 +37,7 @@ func newTaskListCommand(f *factory) *cobra.Command {
 		Use:               "list JOB",
 		Aliases:           []string{"ls"},
 		Short:             "List the tasks of a job",
-		Example:           "  batchyard task list work --failed\n  batchyard task list work --state running --limit 20",
+		Example:           "  batchyard task list work --failed\n  batchyard task list work --failed --group\n  batchyard task list work --state running --limit 20",
 		Args:              exactly(1),
 		ValidArgsFunction: completeIDs(f, jobIDs),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -45,6 +46,7 @@ func newTaskListCommand(f *factory) *cobra.Command {
 	}
 	opts.register(cmd, 1000)
 	cmd.Flags().BoolVar(&opts.failed, "failed", false, "only tasks that failed")
+	cmd.Flags().BoolVar(&opts.group, "group", false, "with --failed: count the failures by code and exit code")
 	cmd.Flags().StringVar(&opts.state, "state", "", "only tasks in this state: active, preparing, running or completed")
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions([]string{"active", "preparing", "running", "completed"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -56,7 +58,7 @@ func (o *taskListOptions) run(ctx context.Context, f *factory, s *session, job s
 		conditions = append(conditions, "("+o.filter+")")
 	}
 	if o.failed {
-		conditions = append(conditions, "executionInfo/result eq 'failure'")
+		conditions = append(conditions, failedFilter)
 	}
 	switch o.state {
 	case "":
@@ -67,6 +69,12 @@ func (o *taskListOptions) run(ctx context.Context, f *factory, s *session, job s
 	}
 	flags := o.listFlags
 	flags.filter = strings.Join(conditions, " and ")
+	if o.group {
+		if !o.failed {
+			return usagef("--group counts failures: give --failed too")
+		}
+		return listFailures(ctx, f, s, job, flags.filter)
+	}
 	tasks, more, err := collect(ctx, flags, s.listTasks(job))
 	if err != nil {
 		return err

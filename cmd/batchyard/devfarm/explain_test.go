@@ -5,6 +5,7 @@ package devfarm_test
 import (
 	"io"
 	"net/http"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -42,6 +43,31 @@ func TestATaskSaysWhyItWaits(t *testing.T) {
 		require.Contains(t, string(text), `"explain":{"summary":"The task can't run as things are: It needs 3 slots`)
 		require.Contains(t, string(text), `"never":true`)
 	}
+}
+
+// Failures are counted by what they are, and run again together.
+func TestFailuresAreCountedAndRetried(t *testing.T) {
+	f := startFarm(t, "--nodes", "1", "--slots", "4")
+	f.must("job", "create", "work", "--pool", "default")
+	// It fails until the file is there.
+	gate := f.dir + "/gate"
+	for _, id := range []string{"a", "b", "c"} {
+		f.must("task", "add", "work", "--id", id, "--", "/bin/sh", "-c", "test -e "+gate+" || exit 7")
+	}
+	f.must("task", "add", "work", "--id", "d", "--", "/no/such/program")
+	f.must("task", "add", "work", "--id", "good", "--", "/bin/true")
+	_, code := f.run("job", "wait", "work")
+	require.NotZero(t, code)
+	groups := f.must("task", "list", "work", "--failed", "--group")
+	require.Regexp(t, `(?m)^ +3  FailureExitCode +7 `, groups)
+	require.Regexp(t, `(?m)^ +1  CommandProgramNotFound `, groups)
+	require.Contains(t, f.must("task", "list", "work", "--failed", "--group", "-o", "json"), `"tasks"`)
+
+	require.NoError(t, os.WriteFile(gate, nil, 0o644))
+	require.Contains(t, f.must("task", "retry", "work", "--exit-code", "7"), "3 tasks of job work run again")
+	_, _ = f.run("job", "wait", "work")
+	require.NotContains(t, f.must("task", "list", "work", "--failed", "--group"), "FailureExitCode")
+	require.Contains(t, f.must("task", "retry", "work", "--code", "BlobNotFound"), "0 tasks of job work run again")
 }
 
 func (f *farm) must(args ...string) string {
