@@ -15,6 +15,7 @@ import (
 	"github.com/batchyard/batchyard/coordinator/pools"
 	"github.com/batchyard/batchyard/coordinator/reconcile"
 	"github.com/batchyard/batchyard/coordinator/schedule"
+	"github.com/batchyard/batchyard/internal/lifecycle"
 	"github.com/batchyard/batchyard/internal/trust"
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
@@ -35,6 +36,7 @@ func (c *Coordinator) lead(ctx context.Context, term uint64) error {
 	g.Go(func() error {
 		loops := &reconcile.Loops{
 			State: c.state, Proposer: c, Liveness: c.dispatch, Lease: c.cfg.Lease, Grace: c.cfg.Grace, Now: c.cfg.Now, Logger: c.logger,
+			NewPoolID: newPoolID,
 		}
 		return loops.Run(ctx)
 	})
@@ -105,6 +107,13 @@ func retryUntil(ctx context.Context, fn func(context.Context) error) error {
 		}
 		wait = min(2*wait, 2*time.Second)
 	}
+}
+
+// newPoolID makes the id of an automatic pool.
+func newPoolID(prefix string) string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return lifecycle.AutoPoolID(prefix, b)
 }
 
 // randomHex makes n random bytes, in hex.

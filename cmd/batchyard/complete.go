@@ -88,8 +88,13 @@ func poolIDs(ctx context.Context, s *session, _ []string) ([]string, error) {
 }
 
 func jobIDs(ctx context.Context, s *session, _ []string) ([]string, error) {
-	jobs, _, err := collect(ctx, listFlags{limit: completionLimit}, s.listJobs)
+	jobs, _, err := collect(ctx, listFlags{limit: completionLimit}, s.listJobs(""))
 	return idsOf(jobs), err
+}
+
+func scheduleIDs(ctx context.Context, s *session, _ []string) ([]string, error) {
+	schedules, _, err := collect(ctx, listFlags{limit: completionLimit}, s.listSchedules)
+	return idsOf(schedules), err
 }
 
 func nodeIDs(ctx context.Context, s *session, args []string) ([]string, error) {

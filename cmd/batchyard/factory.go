@@ -59,15 +59,16 @@ func buildVersion() string {
 // session is a connection to a cluster with its services.
 type session struct {
 	*client.Client
-	context  client.Context
-	pools    apiv1.PoolServiceClient
-	nodes    apiv1.NodeServiceClient
-	jobs     apiv1.JobServiceClient
-	tasks    apiv1.TaskServiceClient
-	files    apiv1.FileServiceClient
-	apps     apiv1.ApplicationServiceClient
-	accounts apiv1.AccountServiceClient
-	cluster  apiv1.ClusterServiceClient
+	context   client.Context
+	pools     apiv1.PoolServiceClient
+	nodes     apiv1.NodeServiceClient
+	jobs      apiv1.JobServiceClient
+	schedules apiv1.JobScheduleServiceClient
+	tasks     apiv1.TaskServiceClient
+	files     apiv1.FileServiceClient
+	apps      apiv1.ApplicationServiceClient
+	accounts  apiv1.AccountServiceClient
+	cluster   apiv1.ClusterServiceClient
 }
 
 // connect dials the cluster of the chosen context. Close the session.
@@ -92,7 +93,8 @@ func (f *factory) connect() (*session, error) {
 		pools: apiv1.NewPoolServiceClient(c), nodes: apiv1.NewNodeServiceClient(c),
 		jobs: apiv1.NewJobServiceClient(c), tasks: apiv1.NewTaskServiceClient(c),
 		files: apiv1.NewFileServiceClient(c), apps: apiv1.NewApplicationServiceClient(c),
-		accounts: apiv1.NewAccountServiceClient(c), cluster: apiv1.NewClusterServiceClient(c),
+		schedules: apiv1.NewJobScheduleServiceClient(c),
+		accounts:  apiv1.NewAccountServiceClient(c), cluster: apiv1.NewClusterServiceClient(c),
 	}, nil
 }
 

@@ -19,30 +19,33 @@ type farm struct {
 	apiv1.UnimplementedPoolServiceServer
 	apiv1.UnimplementedNodeServiceServer
 	apiv1.UnimplementedJobServiceServer
+	apiv1.UnimplementedJobScheduleServiceServer
 	apiv1.UnimplementedTaskServiceServer
 	apiv1.UnimplementedFileServiceServer
 	apiv1.UnimplementedApplicationServiceServer
 	apiv1.UnimplementedAccountServiceServer
 	apiv1.UnimplementedClusterServiceServer
 
-	mu       sync.Mutex
-	pools    map[string]*apiv1.Pool
-	nodes    map[string][]*apiv1.Node
-	jobs     map[string]*apiv1.Job
-	tasks    map[string][]*apiv1.Task
-	apps     map[string]*apiv1.ApplicationDetail
-	files    map[string]string // job/task/name
-	finish   func(*apiv1.Task) // decides a task's end when it is added; nil leaves it active
-	hang     bool              // files are followed until the reader goes away
-	reading  chan struct{}     // told when a file is being read
-	requests []proto.Message
-	pageSize int
+	mu        sync.Mutex
+	pools     map[string]*apiv1.Pool
+	nodes     map[string][]*apiv1.Node
+	jobs      map[string]*apiv1.Job
+	schedules map[string]*apiv1.JobSchedule
+	tasks     map[string][]*apiv1.Task
+	apps      map[string]*apiv1.ApplicationDetail
+	files     map[string]string // job/task/name
+	finish    func(*apiv1.Task) // decides a task's end when it is added; nil leaves it active
+	hang      bool              // files are followed until the reader goes away
+	reading   chan struct{}     // told when a file is being read
+	requests  []proto.Message
+	pageSize  int
 }
 
 func newFarm() *farm {
 	return &farm{
 		pools: map[string]*apiv1.Pool{}, nodes: map[string][]*apiv1.Node{}, jobs: map[string]*apiv1.Job{},
-		tasks: map[string][]*apiv1.Task{}, apps: map[string]*apiv1.ApplicationDetail{}, files: map[string]string{},
+		schedules: map[string]*apiv1.JobSchedule{},
+		tasks:     map[string][]*apiv1.Task{}, apps: map[string]*apiv1.ApplicationDetail{}, files: map[string]string{},
 		finish: succeed, reading: make(chan struct{}, 100),
 	}
 }
@@ -51,6 +54,7 @@ func (f *farm) register(s *grpc.Server) {
 	apiv1.RegisterPoolServiceServer(s, f)
 	apiv1.RegisterNodeServiceServer(s, f)
 	apiv1.RegisterJobServiceServer(s, f)
+	apiv1.RegisterJobScheduleServiceServer(s, f)
 	apiv1.RegisterTaskServiceServer(s, f)
 	apiv1.RegisterFileServiceServer(s, f)
 	apiv1.RegisterApplicationServiceServer(s, f)
@@ -223,7 +227,10 @@ func (f *farm) GetJob(_ context.Context, req *apiv1.GetJobRequest) (*apiv1.Job, 
 func (f *farm) ListJobs(_ context.Context, req *apiv1.ListJobsRequest) (*apiv1.ListJobsResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	items, next := pageOf(f, sorted(f.jobs), req.GetOptions())
+	jobs := slices.DeleteFunc(sorted(f.jobs), func(j *apiv1.Job) bool {
+		return req.GetJobScheduleId() != "" && !strings.HasPrefix(j.GetId(), req.GetJobScheduleId()+":")
+	})
+	items, next := pageOf(f, jobs, req.GetOptions())
 	return &apiv1.ListJobsResponse{Jobs: items, NextPageToken: next}, nil
 }
 

@@ -31,15 +31,15 @@ func newJobListCommand(f *factory) *cobra.Command {
 		Example: "  batchyard job list\n  batchyard job list --filter \"state eq 'active'\" -q",
 		Args:    exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return f.withSession(func(s *session) error { return runJobList(cmd.Context(), f, s, opts) })
+			return f.withSession(func(s *session) error { return runJobList(cmd.Context(), f, s.listJobs(""), opts) })
 		},
 	}
 	opts.register(cmd, 1000)
 	return cmd
 }
 
-func runJobList(ctx context.Context, f *factory, s *session, opts *listFlags) error {
-	jobs, more, err := collect(ctx, *opts, s.listJobs)
+func runJobList(ctx context.Context, f *factory, fetch func(context.Context, *apiv1.ListOptions) (page[*apiv1.Job], error), opts *listFlags) error {
+	jobs, more, err := collect(ctx, *opts, fetch)
 	if err != nil {
 		return err
 	}
@@ -54,9 +54,12 @@ func runJobList(ctx context.Context, f *factory, s *session, opts *listFlags) er
 	})
 }
 
-func (s *session) listJobs(ctx context.Context, opts *apiv1.ListOptions) (page[*apiv1.Job], error) {
-	resp, err := s.jobs.ListJobs(ctx, &apiv1.ListJobsRequest{Options: opts})
-	return page[*apiv1.Job]{resp.GetJobs(), resp.GetNextPageToken()}, err
+// listJobs lists the jobs of a job schedule, or all.
+func (s *session) listJobs(schedule string) func(context.Context, *apiv1.ListOptions) (page[*apiv1.Job], error) {
+	return func(ctx context.Context, opts *apiv1.ListOptions) (page[*apiv1.Job], error) {
+		resp, err := s.jobs.ListJobs(ctx, &apiv1.ListJobsRequest{Options: opts, JobScheduleId: schedule})
+		return page[*apiv1.Job]{resp.GetJobs(), resp.GetNextPageToken()}, err
+	}
 }
 
 func poolOf(j *apiv1.Job) string {

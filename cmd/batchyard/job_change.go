@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/batchyard/batchyard/cmd/batchyard/render"
@@ -12,8 +13,13 @@ import (
 )
 
 type jobCreateOptions struct {
-	file         string
-	name         string
+	file string
+	name string
+	jobFlags
+}
+
+// jobFlags are properties of a job that is made now, or by a job schedule.
+type jobFlags struct {
 	pool         string
 	priority     *int32Flag
 	parallel     *int32Flag
@@ -43,17 +49,21 @@ func newJobCreateCommand(f *factory) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVarP(&opts.file, "file", "f", "", "file with the job; - is the standard input")
 	flags.StringVar(&opts.name, "display-name", "", "name for people")
-	flags.StringVar(&opts.pool, "pool", "", "pool to run on")
-	opts.priority = newInt32Flag(flags, "priority", "-1000 to 1000; higher runs first (default 0)")
-	opts.parallel = newInt32Flag(flags, "max-parallel-tasks", "run at most this many tasks at a time; -1 is no limit (default -1)")
-	opts.retries = newInt32Flag(flags, "retries", "run a failing task again up to this often; -1 is no limit (default 0)")
-	flags.Var(&opts.wallClock, "max-wall-clock", "end the job after this time (default no limit)")
-	flags.BoolVar(&opts.terminate, "terminate-when-complete", false, "end the job when all its tasks are complete; an empty job ends at once")
-	flags.BoolVar(&opts.dependencies, "dependencies", false, "tasks may depend on other tasks")
-	flags.StringArrayVarP(&opts.env, "env", "e", nil, "NAME=VALUE for the environment of every task; repeatable")
-	flags.StringArrayVar(&opts.metadata, "metadata", nil, "NAME=VALUE; repeatable")
+	opts.register(flags)
 	_ = cmd.RegisterFlagCompletionFunc("pool", completeFlag(f, poolIDs))
 	return cmd
+}
+
+func (o *jobFlags) register(flags *pflag.FlagSet) {
+	flags.StringVar(&o.pool, "pool", "", "pool to run on")
+	o.priority = newInt32Flag(flags, "priority", "-1000 to 1000; higher runs first (default 0)")
+	o.parallel = newInt32Flag(flags, "max-parallel-tasks", "run at most this many tasks at a time; -1 is no limit (default -1)")
+	o.retries = newInt32Flag(flags, "retries", "run a failing task again up to this often; -1 is no limit (default 0)")
+	flags.Var(&o.wallClock, "max-wall-clock", "end the job after this time (default no limit)")
+	flags.BoolVar(&o.terminate, "terminate-when-complete", false, "end the job when all its tasks are complete; an empty job ends at once")
+	flags.BoolVar(&o.dependencies, "dependencies", false, "tasks may depend on other tasks")
+	flags.StringArrayVarP(&o.env, "env", "e", nil, "NAME=VALUE for the environment of every task; repeatable")
+	flags.StringArrayVar(&o.metadata, "metadata", nil, "NAME=VALUE; repeatable")
 }
 
 func (o *jobCreateOptions) run(ctx context.Context, f *factory, s *session, args []string) error {
@@ -78,14 +88,19 @@ func (o *jobCreateOptions) job(f *factory, args []string) (*apiv1.Job, error) {
 	if job.GetId() == "" {
 		return nil, usagef("the job needs an id")
 	}
+	if o.name != "" {
+		job.DisplayName = o.name
+	}
+	return job, o.into(job)
+}
+
+// into adds what was given to a job.
+func (o *jobFlags) into(job *apiv1.Job) error {
 	if o.pool != "" {
 		job.PoolInfo = &apiv1.PoolInfo{PoolId: o.pool}
 	}
 	if job.GetPoolInfo() == nil {
-		return nil, usagef("the job needs a pool: give --pool, or poolInfo in the file")
-	}
-	if o.name != "" {
-		job.DisplayName = o.name
+		return usagef("the job needs a pool: give --pool, or poolInfo in the file")
 	}
 	o.priority.into(&job.Priority)
 	o.parallel.into(&job.MaxParallelTasks)
@@ -103,12 +118,12 @@ func (o *jobCreateOptions) job(f *factory, args []string) (*apiv1.Job, error) {
 	}
 	env, err := environment(o.env)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	job.CommonEnvironmentSettings = append(job.CommonEnvironmentSettings, env...)
 	items, err := metadata(o.metadata)
 	job.Metadata = append(job.Metadata, items...)
-	return job, err
+	return err
 }
 
 func newJobTerminateCommand(f *factory) *cobra.Command {

@@ -159,6 +159,8 @@ func (f *factory) created(ctx context.Context, s *session, kind, id string) erro
 		msg, err = s.pools.GetPool(ctx, &apiv1.GetPoolRequest{PoolId: id})
 	case "job":
 		msg, err = s.jobs.GetJob(ctx, &apiv1.GetJobRequest{JobId: id})
+	case "job schedule":
+		msg, err = s.schedules.GetJobSchedule(ctx, &apiv1.GetJobScheduleRequest{JobScheduleId: id})
 	default:
 		return fmt.Errorf("cannot show a %s", kind)
 	}

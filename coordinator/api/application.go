@@ -26,11 +26,6 @@ type applicationService struct {
 	*core
 }
 
-// findPackage is the index of a version, whatever its case; -1 if there is none.
-func findPackage(app *apiv1.ApplicationDetail, version string) int {
-	return slices.IndexFunc(app.Packages, func(p *apiv1.ApplicationPackage) bool { return strings.EqualFold(p.Version, version) })
-}
-
 // application reads an application of the caller's account; what it returns may be changed.
 func (c *core) application(ctx context.Context, g grant, id string) (*apiv1.ApplicationDetail, error) {
 	if err := c.Reader.Barrier(ctx); err != nil {
@@ -138,7 +133,7 @@ func (s *applicationService) UpdateApplication(ctx context.Context, req *apiv1.U
 		app.AllowUpdates = req.AllowUpdates
 	}
 	if v := req.DefaultVersion; v != nil {
-		if i := findPackage(app, *v); *v != "" && i < 0 {
+		if i := lifecycle.FindPackage(app, *v); *v != "" && i < 0 {
 			return nil, invalid("defaultVersion", *v, "The application has no such version.")
 		}
 		app.DefaultVersion = *v
@@ -184,7 +179,7 @@ func (s *applicationService) CreatePackage(ctx context.Context, req *apiv1.Creat
 		StorageKey:   "applications/" + app.Id + "/" + version + "/" + s.randomHex(8) + ".zip",
 		CreationTime: timestamppb.New(s.Now()),
 	}
-	i := findPackage(app, version)
+	i := lifecycle.FindPackage(app, version)
 	switch {
 	case i >= 0 && !app.GetAllowUpdates() && app.Packages[i].State == apiv1.PackageState_PACKAGE_STATE_ACTIVE:
 		return nil, batcherr.Conflict(batcherr.CodeOperationInvalidForCurrentState, "The application does not allow its packages to be replaced.")
@@ -218,7 +213,7 @@ func (s *applicationService) ActivatePackage(ctx context.Context, req *apiv1.Act
 	if err != nil {
 		return nil, err
 	}
-	i := findPackage(app, req.GetVersion())
+	i := lifecycle.FindPackage(app, req.GetVersion())
 	if i < 0 {
 		return nil, batcherr.Of(batcherr.CodeApplicationPackageNotFound)
 	}
@@ -237,7 +232,7 @@ func (s *applicationService) DeletePackage(ctx context.Context, req *apiv1.Delet
 	if err != nil {
 		return nil, err
 	}
-	i := findPackage(app, req.GetVersion())
+	i := lifecycle.FindPackage(app, req.GetVersion())
 	switch {
 	case i < 0:
 		return nil, batcherr.Of(batcherr.CodeApplicationPackageNotFound)

@@ -28,11 +28,18 @@ func (s *jobService) CreateJob(ctx context.Context, req *apiv1.CreateJobRequest)
 		return nil, batcherr.MissingProperty("id")
 	}
 	clearJob(job)
-	if err := s.checkJob(job); err != nil {
+	if err := checkID("id", job.Id); err != nil {
+		return nil, err
+	}
+	if err := s.checkJob(job, false); err != nil {
 		return nil, err
 	}
 	lifecycle.FillJob(job)
-	return s.write(ctx, g, &raftlogv1.Command{Kind: &raftlogv1.Command_CreateJob{CreateJob: &raftlogv1.CreateJob{Job: job}}})
+	poolID, err := s.autoPoolID(job.PoolInfo)
+	if err != nil {
+		return nil, err
+	}
+	return s.write(ctx, g, &raftlogv1.Command{Kind: &raftlogv1.Command_CreateJob{CreateJob: &raftlogv1.CreateJob{Job: job, AutoPoolId: poolID}}})
 }
 
 // clearJob removes from a new job what the service sets.
@@ -91,16 +98,19 @@ func (s *jobService) ListJobs(ctx context.Context, req *apiv1.ListJobsRequest) (
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Reader.Barrier(ctx); err != nil {
-		return nil, err
-	}
 	// Jobs of a schedule are named after it, so that they follow each other.
 	prefix := ""
-	if schedule != "" {
+	if schedule == "" {
+		err = s.Reader.Barrier(ctx)
+	} else {
+		_, err = s.jobSchedule(ctx, g, schedule)
 		prefix = lifecycle.IDKey(schedule) + ":"
 		if l.after == "" {
 			l.after = prefix
 		}
+	}
+	if err != nil {
+		return nil, err
 	}
 	jobs, token, err := collect(l, func(after string, limit int) ([]item[*apiv1.Job], error) {
 		var out []item[*apiv1.Job]
@@ -130,6 +140,7 @@ func (s *jobService) UpdateJob(ctx context.Context, req *apiv1.UpdateJobRequest)
 	if err := s.checkJobUpdate(update, req.GetCleared()); err != nil {
 		return nil, err
 	}
+	fillPool(update.PoolInfo)
 	return s.write(ctx, g, &raftlogv1.Command{Kind: &raftlogv1.Command_UpdateJob{UpdateJob: &raftlogv1.UpdateJob{
 		JobId: req.GetJobId(), Update: update, Conditions: req.GetConditions(), Cleared: req.GetCleared(),
 	}}})
@@ -147,9 +158,17 @@ func (s *jobService) ReplaceJob(ctx context.Context, req *apiv1.ReplaceJobReques
 	if err := s.checkJobUpdate(update, nil); err != nil {
 		return nil, err
 	}
+	fillPool(update.PoolInfo)
 	return s.write(ctx, g, &raftlogv1.Command{Kind: &raftlogv1.Command_UpdateJob{UpdateJob: &raftlogv1.UpdateJob{
 		JobId: req.GetJobId(), Update: update, Conditions: req.GetConditions(), Cleared: []string{"metadata"},
 	}}})
+}
+
+// fillPool completes an automatic pool that a change repeats, so that it can be compared.
+func fillPool(info *apiv1.PoolInfo) {
+	if auto := info.GetAutoPoolSpecification(); auto != nil && auto.Pool != nil {
+		lifecycle.FillPoolInfo(info)
+	}
 }
 
 // replacement is the change that replaces all that can be changed of a job: what is absent falls back to its default.

@@ -10,11 +10,8 @@ import (
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 )
 
-// checkJob says what is wrong with a new job, and normalises its limits.
-func (c *core) checkJob(j *apiv1.Job) error {
-	if err := checkID("id", j.Id); err != nil {
-		return err
-	}
+// checkJob says what is wrong with a new job but its id, and normalises its limits. scheduled: a job schedule is to make it.
+func (c *core) checkJob(j *apiv1.Job, scheduled bool) error {
 	if err := c.rules.check(j, "", true); err != nil {
 		return err
 	}
@@ -27,7 +24,10 @@ func (c *core) checkJob(j *apiv1.Job) error {
 	if err := checkEnvironment("commonEnvironmentSettings", j.CommonEnvironmentSettings); err != nil {
 		return err
 	}
-	return checkJobCommon(jobCommon{j.Priority, j.MaxParallelTasks, j.Constraints, j.PoolInfo, j.Metadata})
+	if err := c.checkPoolInfo("poolInfo", j.PoolInfo, true, scheduled); err != nil {
+		return err
+	}
+	return checkJobCommon(jobCommon{j.Priority, j.MaxParallelTasks, j.Constraints, j.Metadata})
 }
 
 // checkJobUpdate says what is wrong with a change of a job, and normalises its limits. cleared are the lists that it empties.
@@ -38,14 +38,18 @@ func (c *core) checkJobUpdate(u *apiv1.JobUpdateOptions, cleared []string) error
 	if err := checkCleared(cleared, "metadata"); err != nil {
 		return err
 	}
-	return checkJobCommon(jobCommon{u.Priority, u.MaxParallelTasks, u.Constraints, u.PoolInfo, u.Metadata})
+	if u.PoolInfo != nil {
+		if err := c.checkPoolInfo("poolInfo", u.PoolInfo, false, false); err != nil {
+			return err
+		}
+	}
+	return checkJobCommon(jobCommon{u.Priority, u.MaxParallelTasks, u.Constraints, u.Metadata})
 }
 
 // jobCommon are the properties that new and changed jobs have in common.
 type jobCommon struct {
 	priority, maxParallelTasks *int32
 	constraints                *apiv1.JobConstraints
-	poolInfo                   *apiv1.PoolInfo
 	metadata                   []*apiv1.MetadataItem
 }
 
@@ -63,11 +67,6 @@ func checkJobCommon(j jobCommon) (err error) {
 			return err
 		}
 		if err := checkRetryCount("constraints.maxTaskRetryCount", c.MaxTaskRetryCount); err != nil {
-			return err
-		}
-	}
-	if j.poolInfo != nil {
-		if err := checkID("poolInfo.poolId", j.poolInfo.PoolId); err != nil {
 			return err
 		}
 	}

@@ -68,6 +68,16 @@ func policy() map[string]rule {
 		apiv1.JobService_GetTaskCounts_FullMethodName: taskRead,
 		apiv1.JobService_WatchJob_FullMethodName:      taskRead,
 
+		apiv1.JobScheduleService_CreateJobSchedule_FullMethodName:    write,
+		apiv1.JobScheduleService_GetJobSchedule_FullMethodName:       read,
+		apiv1.JobScheduleService_ListJobSchedules_FullMethodName:     read,
+		apiv1.JobScheduleService_UpdateJobSchedule_FullMethodName:    write,
+		apiv1.JobScheduleService_ReplaceJobSchedule_FullMethodName:   write,
+		apiv1.JobScheduleService_DeleteJobSchedule_FullMethodName:    write,
+		apiv1.JobScheduleService_DisableJobSchedule_FullMethodName:   write,
+		apiv1.JobScheduleService_EnableJobSchedule_FullMethodName:    write,
+		apiv1.JobScheduleService_TerminateJobSchedule_FullMethodName: write,
+
 		apiv1.TaskService_AddTasks_FullMethodName:       taskWrite,
 		apiv1.TaskService_GetTask_FullMethodName:        taskRead,
 		apiv1.TaskService_ListTasks_FullMethodName:      taskRead,

@@ -27,6 +27,9 @@ func (s *poolService) CreatePool(ctx context.Context, req *apiv1.CreatePoolReque
 		return nil, batcherr.MissingProperty("id")
 	}
 	clearPool(pool)
+	if err := checkID("id", pool.Id); err != nil {
+		return nil, err
+	}
 	if err := s.checkPool(pool); err != nil {
 		return nil, err
 	}

@@ -10,11 +10,8 @@ import (
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 )
 
-// checkPool says what is wrong with a new pool.
+// checkPool says what is wrong with a new pool but its id.
 func (c *core) checkPool(p *apiv1.Pool) error {
-	if err := checkID("id", p.Id); err != nil {
-		return err
-	}
 	if err := c.rules.check(p, "", true); err != nil {
 		return err
 	}
@@ -199,31 +196,10 @@ func (c *core) packagesExist(ctx context.Context, g grant, refs []*apiv1.Applica
 		if err != nil {
 			return internal(err)
 		}
-		if why := unusable(rec.GetApplication(), ref.Version); why != "" {
+		if why := lifecycle.PackageFault(rec.GetApplication(), ref.Version); why != "" {
 			return batcherr.Of(batcherr.CodeInvalidApplicationPackageReferences).
 				With(ref.ApplicationId, ref.Version).With(batcherr.ValueReason, why)
 		}
 	}
 	return nil
-}
-
-// unusable says why a version of an application can't be deployed, the default one if none is given; empty if it can.
-func unusable(app *apiv1.ApplicationDetail, version string) string {
-	if app == nil {
-		return "The application does not exist."
-	}
-	if version == "" {
-		version = app.DefaultVersion
-	}
-	if version == "" {
-		return "The application has no default version."
-	}
-	i := findPackage(app, version)
-	switch {
-	case i < 0:
-		return "The application has no such version."
-	case app.Packages[i].State != apiv1.PackageState_PACKAGE_STATE_ACTIVE:
-		return "The version's archive was not activated."
-	}
-	return ""
 }

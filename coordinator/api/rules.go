@@ -39,6 +39,7 @@ func roots() []proto.Message {
 		&apiv1.PoolEnableAutoScaleOptions{}, &apiv1.PoolEvaluateAutoScaleOptions{},
 		&apiv1.Node{}, &apiv1.NodeDisableSchedulingOptions{},
 		&apiv1.Job{}, &apiv1.JobUpdateOptions{}, &apiv1.JobDisableOptions{}, &apiv1.JobTerminateOptions{},
+		&apiv1.JobSchedule{}, &apiv1.JobScheduleUpdateOptions{},
 		&apiv1.Task{}, &apiv1.TaskConstraints{}, &apiv1.ApplicationDetail{},
 	}
 }

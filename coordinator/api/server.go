@@ -162,6 +162,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	apiv1.RegisterPoolServiceServer(r, &poolService{core: s.core})
 	apiv1.RegisterNodeServiceServer(r, &nodeService{core: s.core})
 	apiv1.RegisterJobServiceServer(r, &jobService{core: s.core})
+	apiv1.RegisterJobScheduleServiceServer(r, &jobScheduleService{core: s.core})
 	apiv1.RegisterTaskServiceServer(r, &taskService{core: s.core})
 	apiv1.RegisterFileServiceServer(r, &fileService{core: s.core})
 	apiv1.RegisterApplicationServiceServer(r, &applicationService{core: s.core})

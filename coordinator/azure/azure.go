@@ -69,6 +69,7 @@ func New(config Config) http.Handler {
 			pools:        apiv1.NewPoolServiceClient(config.Conn),
 			nodes:        apiv1.NewNodeServiceClient(config.Conn),
 			jobs:         apiv1.NewJobServiceClient(config.Conn),
+			schedules:    apiv1.NewJobScheduleServiceClient(config.Conn),
 			tasks:        apiv1.NewTaskServiceClient(config.Conn),
 			files:        apiv1.NewFileServiceClient(config.Conn),
 			applications: apiv1.NewApplicationServiceClient(config.Conn),
@@ -80,6 +81,7 @@ type clients struct {
 	pools        apiv1.PoolServiceClient
 	nodes        apiv1.NodeServiceClient
 	jobs         apiv1.JobServiceClient
+	schedules    apiv1.JobScheduleServiceClient
 	tasks        apiv1.TaskServiceClient
 	files        apiv1.FileServiceClient
 	applications apiv1.ApplicationServiceClient

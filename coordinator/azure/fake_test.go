@@ -27,14 +27,15 @@ import (
 
 // fake keeps what it is given and answers it: the services without scheduling.
 type fake struct {
-	mu      sync.Mutex
-	pools   map[string]*apiv1.Pool
-	jobs    map[string]*apiv1.Job
-	tasks   map[string][]*apiv1.Task
-	files   map[string][]byte
-	deleted []string
-	runs    bool // tasks whose pool exists are completed at once
-	changes int
+	mu        sync.Mutex
+	pools     map[string]*apiv1.Pool
+	jobs      map[string]*apiv1.Job
+	schedules map[string]*apiv1.JobSchedule
+	tasks     map[string][]*apiv1.Task
+	files     map[string][]byte
+	deleted   []string
+	runs      bool // tasks whose pool exists are completed at once
+	changes   int
 
 	// The last requests of calls whose arguments tests look at.
 	lastUpdatePool *apiv1.UpdatePoolRequest
@@ -46,7 +47,7 @@ type fake struct {
 
 func newFake() *fake {
 	return &fake{
-		pools: map[string]*apiv1.Pool{}, jobs: map[string]*apiv1.Job{},
+		pools: map[string]*apiv1.Pool{}, jobs: map[string]*apiv1.Job{}, schedules: map[string]*apiv1.JobSchedule{},
 		tasks: map[string][]*apiv1.Task{}, files: map[string][]byte{},
 	}
 }
@@ -59,6 +60,7 @@ func (f *fake) dial(t testing.TB) grpc.ClientConnInterface {
 	apiv1.RegisterPoolServiceServer(server, fakePools{fake: f})
 	apiv1.RegisterNodeServiceServer(server, fakeNodes{fake: f})
 	apiv1.RegisterJobServiceServer(server, fakeJobs{fake: f})
+	apiv1.RegisterJobScheduleServiceServer(server, fakeSchedules{fake: f})
 	apiv1.RegisterTaskServiceServer(server, fakeTasks{fake: f})
 	apiv1.RegisterFileServiceServer(server, fakeFiles{fake: f})
 	apiv1.RegisterApplicationServiceServer(server, fakeApplications{fake: f})

@@ -1,4 +1,4 @@
-// Package reconcile holds the leader's small loops: lost nodes, jobs on their way to an end, limits that run out.
+// Package reconcile holds the leader's small loops: lost nodes, jobs on their way to an end, limits that run out, job schedules.
 package reconcile
 
 import (
@@ -29,8 +29,10 @@ type Loops struct {
 	Liveness Liveness
 	// Lease is how long a node's tasks go on without a leader; Grace is added before the node counts as lost, so that they have ended by then.
 	Lease, Grace time.Duration
-	Now          func() time.Time
-	Logger       *slog.Logger
+	// NewPoolID makes the id of an automatic pool.
+	NewPoolID func(prefix string) string
+	Now       func() time.Time
+	Logger    *slog.Logger
 }
 
 // Run runs all loops until ctx ends or one fails.
@@ -38,6 +40,7 @@ func (l *Loops) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return l.nodes(ctx) })
 	g.Go(func() error { return l.jobs(ctx) })
+	g.Go(func() error { return l.schedules(ctx) })
 	return g.Wait()
 }
 

@@ -83,6 +83,10 @@ func lacks(cmd *raftlogv1.Command) string {
 		what, whole = "job", c.CreateJob.Job != nil
 	case *raftlogv1.Command_UpdateJob:
 		what, whole = "update", c.UpdateJob.Update != nil
+	case *raftlogv1.Command_CreateJobSchedule:
+		what, whole = "job schedule", c.CreateJobSchedule.Schedule != nil
+	case *raftlogv1.Command_UpdateJobSchedule:
+		what, whole = "update", c.UpdateJobSchedule.Update != nil
 	case *raftlogv1.Command_PutApplication:
 		what, whole = "application", c.PutApplication.GetRecord().GetApplication() != nil
 	}
@@ -114,6 +118,9 @@ func (t *txn) dispatch(cmd *raftlogv1.Command) Result {
 	if r, ok := t.dispatchJob(cmd); ok {
 		return r
 	}
+	if r, ok := t.dispatchJobSchedule(cmd); ok {
+		return r
+	}
 	if r, ok := t.dispatchPool(cmd); ok {
 		return r
 	}
@@ -139,6 +146,28 @@ func (t *txn) dispatchJob(cmd *raftlogv1.Command) (Result, bool) {
 		return t.terminateJob(c.TerminateJob), true
 	case *raftlogv1.Command_AdvanceJob:
 		return t.advanceJob(c.AdvanceJob), true
+	}
+	return Result{}, false
+}
+
+func (t *txn) dispatchJobSchedule(cmd *raftlogv1.Command) (Result, bool) {
+	switch c := cmd.Kind.(type) {
+	case *raftlogv1.Command_CreateJobSchedule:
+		return t.createJobSchedule(c.CreateJobSchedule), true
+	case *raftlogv1.Command_UpdateJobSchedule:
+		return t.updateJobSchedule(c.UpdateJobSchedule), true
+	case *raftlogv1.Command_DeleteJobSchedule:
+		return t.deleteJobSchedule(c.DeleteJobSchedule), true
+	case *raftlogv1.Command_DisableJobSchedule:
+		return t.disableJobSchedule(c.DisableJobSchedule), true
+	case *raftlogv1.Command_EnableJobSchedule:
+		return t.enableJobSchedule(c.EnableJobSchedule), true
+	case *raftlogv1.Command_TerminateJobSchedule:
+		return t.terminateJobSchedule(c.TerminateJobSchedule), true
+	case *raftlogv1.Command_StepJobSchedule:
+		return t.stepJobSchedule(c.StepJobSchedule), true
+	case *raftlogv1.Command_AdvanceJobSchedule:
+		return t.advanceJobSchedule(c.AdvanceJobSchedule), true
 	}
 	return Result{}, false
 }

@@ -51,8 +51,13 @@ func (t *txn) deleteAccount(c *raftlogv1.DeleteAccount) Result {
 		used = used || j.rec.Account == t.account
 		return false
 	})
+	t.schedules.AscendGreaterOrEqual(&jobSchedule{key: t.account + "\x00"}, func(s *jobSchedule) bool {
+		used = used || s.rec.Account == t.account
+		return false
+	})
 	if used {
-		return refused(batcherr.Conflict(batcherr.CodeOperationInvalidForCurrentState, "the account still has pools or jobs: delete them first"))
+		return refused(batcherr.Conflict(batcherr.CodeOperationInvalidForCurrentState,
+			"the account still has pools, jobs or job schedules: delete them first"))
 	}
 	delete(t.accounts, t.account)
 	t.delete(keyName(tableAccount, t.account))

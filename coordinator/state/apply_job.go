@@ -29,18 +29,29 @@ func (t *txn) createJob(c *raftlogv1.CreateJob) Result {
 	if _, exists := t.job(t.account, c.Job.Id); exists {
 		return refused(batcherr.Of(batcherr.CodeJobExists))
 	}
-	spec := proto.CloneOf(c.Job)
+	if _, exists := t.jobSchedule(t.account, c.Job.Id); exists {
+		return refused(batcherr.Of(batcherr.CodeJobScheduleWithSameIdExists))
+	}
+	j := t.makeJob(proto.CloneOf(c.Job), t.ownPlace(c.Job.PoolInfo, c.AutoPoolId), 0)
+	return written(j.rec.Job.ETag, j.rec.Job.LastModified)
+}
+
+// makeJob adds a job; schedule is the number of the job schedule that makes it, 0: a user does.
+func (t *txn) makeJob(spec *apiv1.Job, at place, schedule uint64) *job {
 	etag, now := t.stamp(nil)
 	spec.ETag, spec.LastModified, spec.CreationTime = etag, now, now
 	spec.State, spec.StateTransitionTime = jobActive, now
-	spec.ExecutionInfo = &apiv1.JobExecutionInfo{StartTime: now, PoolId: spec.GetPoolInfo().GetPoolId()}
-	j := newJob(&raftlogv1.JobRecord{Job: spec, Account: t.account, Uid: t.uid(), NextTask: 1})
+	spec.ExecutionInfo = &apiv1.JobExecutionInfo{StartTime: now, PoolId: at.poolID, SchedulingError: at.failure}
+	if at.failure != nil {
+		spec.State, spec.ExecutionInfo.EndTime = jobCompleted, now
+	}
+	j := newJob(&raftlogv1.JobRecord{Job: spec, Account: t.account, Uid: t.uid(), NextTask: 1, AutoPool: at.own, JobSchedule: schedule})
 	t.jobs.ReplaceOrInsert(j)
 	t.jobByUID[j.rec.Uid] = j
 	t.linkJob(j)
 	t.setJob(j, j.rec)
 	t.counts(j)
-	return written(etag, now)
+	return j
 }
 
 // changeableJob finds a job that the conditions allow to change.
@@ -89,9 +100,10 @@ func (t *txn) updateJob(c *raftlogv1.UpdateJob) Result {
 	if err := checkJobUpdate(j.rec.Job, u); err != nil {
 		return refused(err)
 	}
-	moved := u.PoolInfo != nil && !proto.Equal(u.PoolInfo, j.rec.Job.PoolInfo)
+	moved := u.PoolInfo != nil && u.PoolInfo.AutoPoolSpecification == nil && !proto.Equal(u.PoolInfo, j.rec.Job.PoolInfo)
 	if moved {
 		t.unlinkJob(j)
+		t.dropAutoPool(j)
 	}
 	result := t.editJob(j, func(rec *raftlogv1.JobRecord) { mergeJob(rec.Job, u, c.Cleared) })
 	if moved {
@@ -111,10 +123,7 @@ func checkJobUpdate(current *apiv1.Job, u *apiv1.JobUpdateOptions) *batcherr.Err
 		current.OnAllTasksComplete == apiv1.AllTasksCompleteMode_ALL_TASKS_COMPLETE_MODE_TERMINATE_JOB {
 		return batcherr.InvalidProperty("onAllTasksComplete", "noaction", "terminatejob can't be taken back")
 	}
-	if u.PoolInfo != nil && !proto.Equal(u.PoolInfo, current.PoolInfo) && current.State != jobDisabled {
-		return batcherr.Conflict(batcherr.CodeOperationInvalidForCurrentState, "the pool of a job can be changed only while the job is disabled")
-	}
-	return nil
+	return checkMove(current, u.PoolInfo)
 }
 
 func mergeJob(job *apiv1.Job, u *apiv1.JobUpdateOptions, cleared []string) {
@@ -131,8 +140,7 @@ func mergeJob(job *apiv1.Job, u *apiv1.JobUpdateOptions, cleared []string) {
 		job.Constraints = lifecycle.JobConstraints(u.Constraints)
 	}
 	if u.PoolInfo != nil {
-		job.PoolInfo = u.PoolInfo
-		job.ExecutionInfo.PoolId = u.PoolInfo.PoolId
+		mergePoolInfo(job, u.PoolInfo)
 	}
 	if u.OnAllTasksComplete != nil {
 		job.OnAllTasksComplete = *u.OnAllTasksComplete
@@ -217,9 +225,13 @@ func (t *txn) deleteJob(c *raftlogv1.DeleteJob) Result {
 	if j.rec.Job.State == jobDeleting {
 		return refused(batcherr.Of(batcherr.CodeJobBeingDeleted))
 	}
+	return t.startJobDeletion(j)
+}
+
+// startJobDeletion begins to delete a job. It is gone at the next step, not in this one: clients look for the state deleting.
+func (t *txn) startJobDeletion(j *job) Result {
 	result := t.editJob(j, func(rec *raftlogv1.JobRecord) { t.setJobState(rec, jobDeleting) })
 	t.advance(j, AdvanceStep)
-	// The job is gone at the next step, not in this one: clients look for the state deleting.
 	return result
 }
 
@@ -311,6 +323,8 @@ func (t *txn) completeJob(j *job) {
 	rec.Job.ExecutionInfo.TerminateReason = rec.PendingReason
 	rec.PendingReason = ""
 	t.setJob(j, rec)
+	t.dropAutoPool(j)
+	t.scheduledJobEnded(j)
 }
 
 // removeJob deletes everything of a job, one range a table.
@@ -326,6 +340,8 @@ func (t *txn) removeJob(j *job) {
 		t.deleteRange(keyNumber(table, j.rec.Uid))
 	}
 	t.events.job(j)
+	t.dropAutoPool(j)
+	t.scheduledJobEnded(j)
 }
 
 func timeOf(ts *timestamppb.Timestamp) int64 {

@@ -154,6 +154,11 @@ func (t *txn) deletePool(c *raftlogv1.DeletePool) Result {
 	if err != nil {
 		return refused(err)
 	}
+	return t.startPoolDeletion(p)
+}
+
+// startPoolDeletion begins to delete a pool: its nodes leave, and when all have left it is gone.
+func (t *txn) startPoolDeletion(p *pool) Result {
 	result := t.editPool(p, func(rec *raftlogv1.PoolRecord) {
 		rec.Pool.State, rec.Pool.StateTransitionTime = apiv1.PoolState_POOL_STATE_DELETING, at2pb(t.now)
 		zero := int32(0)

@@ -43,11 +43,7 @@ func (t *txn) addTasks(c *raftlogv1.AddTasks) Result {
 	if err != nil {
 		return refused(err)
 	}
-	// Only the numbers change: the job itself is shared with the former record.
-	rec := &raftlogv1.JobRecord{
-		Job: j.rec.Job, Account: j.rec.Account, Uid: j.rec.Uid, NextTask: j.rec.NextTask, NextSpec: j.rec.NextSpec,
-		DisableOption: j.rec.DisableOption, PendingReason: j.rec.PendingReason,
-	}
+	rec := shallow(j.rec) // only numbers change
 	a := &adding{txn: t, job: j, rec: rec, given: c.Specs, specs: make([]uint32, len(c.Specs))}
 	etag, modified := ETag(t.now), at2pb(t.now)
 	out := make([]*apiv1.TaskAddResult, len(c.Tasks))

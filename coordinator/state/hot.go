@@ -18,6 +18,9 @@ type hot struct {
 	jobs     *btree.BTreeG[*job]  // by account and id
 	jobByUID map[uint64]*job
 	nodes    map[uint64]*node
+
+	schedules     *btree.BTreeG[*jobSchedule] // by account and id
+	scheduleByUID map[uint64]*jobSchedule
 }
 
 type pool struct {
@@ -68,7 +71,12 @@ type job struct {
 	specs map[uint32]*apiv1.Task
 	// lastID is the last of the ids that tasks of the job ever had: a later one is new, and need not be looked for.
 	lastID string
-	deps  dependencies
+	deps   dependencies
+}
+
+type jobSchedule struct {
+	key string // account, 0, lower-case id
+	rec *raftlogv1.JobScheduleRecord
 }
 
 func newHot() hot {
@@ -80,6 +88,9 @@ func newHot() hot {
 		jobs:     btree.NewG(32, func(a, b *job) bool { return a.key < b.key }),
 		jobByUID: map[uint64]*job{},
 		nodes:    map[uint64]*node{},
+
+		schedules:     btree.NewG(16, func(a, b *jobSchedule) bool { return a.key < b.key }),
+		scheduleByUID: map[uint64]*jobSchedule{},
 	}
 }
 
@@ -94,6 +105,10 @@ func newPool(rec *raftlogv1.PoolRecord) *pool {
 
 func newNode(rec *raftlogv1.NodeRecord) *node {
 	return &node{key: lifecycle.IDKey(rec.Node.Id), rec: rec, totals: &raftlogv1.NodeTotals{}, held: map[TaskKey]*held{}}
+}
+
+func newJobSchedule(rec *raftlogv1.JobScheduleRecord) *jobSchedule {
+	return &jobSchedule{key: scopedKey(rec.Account, rec.Schedule.Id), rec: rec}
 }
 
 func newJob(rec *raftlogv1.JobRecord) *job {
@@ -116,6 +131,10 @@ func (h *hot) pool(account, id string) (*pool, bool) {
 
 func (h *hot) job(account, id string) (*job, bool) {
 	return h.jobs.Get(&job{key: scopedKey(account, id)})
+}
+
+func (h *hot) jobSchedule(account, id string) (*jobSchedule, bool) {
+	return h.schedules.Get(&jobSchedule{key: scopedKey(account, id)})
 }
 
 func (p *pool) node(id string) (*node, bool) { return p.nodes.Get(&node{key: lifecycle.IDKey(id)}) }

@@ -64,9 +64,54 @@ func checkInvariants(t require.TestingT, s *Store) {
 		checkJob(t, s, j, tasks)
 	}
 	checkNodes(t, s)
+	checkSchedules(t, s)
 	again := reload(t, s)
 	require.Equal(t, dumpHot(again), dumpHot(s), "what is in memory is not what is on disk")
 	require.Equal(t, []any{s.clock, s.applied, s.digest}, []any{again.clock, again.applied, again.digest})
+}
+
+// checkSchedules checks that a schedule has at most one active job, the newest, and that its jobs know it.
+func checkSchedules(t require.TestingT, s *Store) {
+	require.Equal(t, s.schedules.Len(), len(s.scheduleByUID))
+	for uid, schedule := range s.scheduleByUID {
+		_, both := s.job(schedule.rec.Account, schedule.rec.Schedule.Id)
+		require.False(t, both, "a job has the schedule's id")
+		jobs := map[uint64]bool{}
+		s.eachJob(schedule, func(j *job) bool {
+			jobs[j.rec.Uid] = true
+			if st := j.rec.Job.State; st != jobCompleted && st != jobDeleting {
+				require.Equal(t, schedule.rec.RecentJob, j.rec.Uid, "a job that is not the newest is active")
+			}
+			return true
+		})
+		for _, j := range s.jobByUID {
+			require.Equal(t, j.rec.JobSchedule == uid, jobs[j.rec.Uid], "job %s", j.rec.Job.Id)
+		}
+		if st := schedule.rec.Schedule.State; st == scheduleCompleted {
+			require.Nil(t, s.activeJob(schedule))
+			require.Zero(t, schedule.rec.NextRun)
+		} else if st == scheduleTerminating {
+			require.NotNil(t, s.activeJob(schedule), "a schedule waits for nothing")
+		}
+	}
+	for _, j := range s.jobByUID {
+		require.Equal(t, strings.Contains(j.rec.Job.Id, ":"), j.rec.JobSchedule != 0, "job %s", j.rec.Job.Id)
+		if j.rec.JobSchedule != 0 {
+			require.NotNil(t, s.scheduleByUID[j.rec.JobSchedule], "the schedule of job %s is gone", j.rec.Job.Id)
+		}
+		checkAutoPool(t, s, j)
+	}
+}
+
+// checkAutoPool checks that a job's own pool goes when the job has ended.
+func checkAutoPool(t require.TestingT, s *Store, j *job) {
+	if j.rec.AutoPool == 0 {
+		return
+	}
+	if p, ok := s.pool(j.rec.Account, j.poolID()); ok && p.rec.Uid == j.rec.AutoPool && j.rec.Job.State == jobCompleted {
+		kept := j.rec.Job.PoolInfo.GetAutoPoolSpecification().GetKeepAlive()
+		require.True(t, kept || p.rec.Pool.State == apiv1.PoolState_POOL_STATE_DELETING, "the pool of job %s has outlived it", j.rec.Job.Id)
+	}
 }
 
 func checkCounts(t require.TestingT, j *job, tasks map[uint64]*storedTask) {
@@ -304,6 +349,10 @@ func dumpHot(s *Store) string {
 			}
 			return true
 		})
+		return true
+	})
+	s.schedules.Ascend(func(schedule *jobSchedule) bool {
+		line("schedule %q %x", schedule.key, encode(schedule.rec))
 		return true
 	})
 	s.jobs.Ascend(func(j *job) bool {

@@ -280,7 +280,7 @@ func TestUpdateJob(t *testing.T) {
 	w := f.s.Watch()
 	defer w.Close()
 	f.ok(&raftlogv1.UpdateJob{JobId: "j", Update: &apiv1.JobUpdateOptions{PoolInfo: &apiv1.PoolInfo{PoolId: "Q"}}})
-	require.Equal(t, map[PoolKey]bool{{"acct", "q"}: true}, w.Take().Pools, "under the pool's own name")
+	require.Equal(t, map[PoolKey]bool{{"acct", "q"}: true}, w.Take().Rooms, "under the pool's own name")
 	f.ok(&raftlogv1.EnableJob{JobId: "j"})
 	room, _ = f.s.Room(PoolKey{"acct", "q"}, 10)
 	require.Equal(t, uid, room.Jobs[0].UID)

@@ -15,6 +15,7 @@ const (
 	tableNode      = 'N' // node number → NodeRecord
 	tableNodeStats = 'u' // node number → totals
 	tableJob       = 'J' // job number → JobRecord
+	tableSchedule  = 's' // job schedule number → JobScheduleRecord
 	tableCounts    = 'c' // job number → JobCounts
 	tableSpec      = 'S' // job, spec number → serialised api.v1.Task
 	tableSpecHash  = 'h' // job, hash → spec number

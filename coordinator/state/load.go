@@ -15,7 +15,7 @@ func (s *Store) load() error {
 	if err := s.loadMeta(); err != nil {
 		return err
 	}
-	for _, step := range []func() error{s.loadNamed, s.loadPools, s.loadNodes, s.loadJobs, s.loadQueues, s.loadDependencies, s.loadHeld} {
+	for _, step := range []func() error{s.loadNamed, s.loadPools, s.loadNodes, s.loadJobSchedules, s.loadJobs, s.loadQueues, s.loadDependencies, s.loadHeld} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -130,6 +130,16 @@ func (s *Store) loadJobs() error {
 			if j := s.jobByUID[binary.BigEndian.Uint64(key)]; j != nil {
 				j.counts = rec
 			}
+			return nil
+		})
+}
+
+func (s *Store) loadJobSchedules() error {
+	return scanRecords(s, tableSchedule, func() *raftlogv1.JobScheduleRecord { return new(raftlogv1.JobScheduleRecord) },
+		func(_ []byte, rec *raftlogv1.JobScheduleRecord) error {
+			schedule := newJobSchedule(rec)
+			s.schedules.ReplaceOrInsert(schedule)
+			s.scheduleByUID[rec.Uid] = schedule
 			return nil
 		})
 }

@@ -25,6 +25,7 @@ func (c *chooser) command() *raftlogv1.Command {
 	c.now += rapid.SampledFrom([]int64{tick, tick, 1, 0, -3 * tick}).Draw(c.T, "passed")
 	kinds := []func() any{
 		c.createPool, c.poolChange, c.nodes, c.nodes, c.nodeChange, c.createJob, c.jobChange, c.addTasks, c.addTasks, c.other,
+		c.scheduleChange, c.stepSchedule, c.stepSchedule,
 	}
 	for range 4 {
 		kinds = append(kinds, c.assign, c.assign, c.report, c.report, c.report, c.taskChange)
@@ -42,7 +43,12 @@ func (c *chooser) chance(label string, oneIn int) bool {
 
 func (c *chooser) poolID() string { return c.among("pool", "p", "p", "p", "P", "P", "other") }
 
-func (c *chooser) jobID() string { return c.among("job", "j1", "j1", "J1", "j1", "j2") }
+func (c *chooser) jobID() string {
+	if c.chance("scheduled job", 8) {
+		return c.among("job", "s:job-1", "S:job-2", "s:job-3")
+	}
+	return c.among("job", "j1", "j1", "J1", "j1", "j2")
+}
 
 func (c *chooser) nodeID() string { return c.among("node", "n1", "n2", "N2", "n3") }
 
@@ -137,8 +143,8 @@ func (c *chooser) incarnation() uint32 { return rapid.Uint32Range(1, 3).Draw(c.T
 
 func (c *chooser) createJob() any {
 	uses := !c.chance("no dependencies", 4)
-	return &raftlogv1.CreateJob{Job: &apiv1.Job{
-		Id: c.jobID(), PoolInfo: &apiv1.PoolInfo{PoolId: c.poolID()}, UsesTaskDependencies: &uses,
+	return &raftlogv1.CreateJob{AutoPoolId: c.autoPoolID(), Job: &apiv1.Job{
+		Id: c.among("job", "j1", "j1", "J1", "j2", "s"), PoolInfo: c.poolInfo(2), UsesTaskDependencies: &uses,
 		OnTaskFailure:      rapid.SampledFrom([]apiv1.TaskFailureMode{0, 1, 1, 2}).Draw(c.T, "failure"),
 		OnAllTasksComplete: rapid.SampledFrom([]apiv1.AllTasksCompleteMode{0, 1, 1, 1, 2}).Draw(c.T, "complete"),
 	}}
@@ -160,7 +166,7 @@ func (c *chooser) jobChange() any {
 	case 3, 4, 5, 6:
 		return &raftlogv1.EnableJob{JobId: id}
 	case 7:
-		return &raftlogv1.UpdateJob{JobId: id, Update: &apiv1.JobUpdateOptions{PoolInfo: &apiv1.PoolInfo{PoolId: c.poolID()}}}
+		return &raftlogv1.UpdateJob{JobId: id, Update: &apiv1.JobUpdateOptions{PoolInfo: c.poolInfo(2)}}
 	case 8:
 		mode := rapid.SampledFrom([]apiv1.AllTasksCompleteMode{1, 1, 1, 2}).Draw(c.T, "complete")
 		u := &apiv1.JobUpdateOptions{OnAllTasksComplete: &mode, Priority: proto.Int32(3)}

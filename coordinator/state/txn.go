@@ -10,6 +10,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
@@ -94,6 +95,13 @@ func (t *txn) get(key []byte) []byte {
 		panic(fmt.Errorf("state: read: %w", err))
 	}
 	return v
+}
+
+// decode reads a record that this replica has written.
+func (t *txn) decode(b []byte, m proto.Message) {
+	if err := proto.Unmarshal(b, m); err != nil {
+		panic(fmt.Errorf("state: decode %s: %w", m.ProtoReflect().Descriptor().Name(), err))
+	}
 }
 
 func (t *txn) taskNumber(job uint64, id string) (uint64, bool) {
@@ -188,6 +196,12 @@ func (t *txn) setJob(j *job, rec *raftlogv1.JobRecord) {
 	t.events.job(j)
 }
 
+func (t *txn) setJobSchedule(s *jobSchedule, rec *raftlogv1.JobScheduleRecord) {
+	s.rec = rec
+	t.putProto(keyNumber(tableSchedule, rec.Uid), rec)
+	t.events.jobSchedule(s)
+}
+
 func (t *txn) setPool(p *pool, rec *raftlogv1.PoolRecord) {
 	p.rec = rec
 	t.putProto(keyNumber(tablePool, rec.Uid), rec)
@@ -231,6 +245,16 @@ func (j *job) cacheSpec(number uint32, spec *apiv1.Task) {
 
 // slotsOf is how many slots of a node a task with the specification needs.
 func slotsOf(spec *apiv1.Task) int32 { return max(1, spec.GetRequiredSlots()) }
+
+// shallow is a copy of a job's record that shares the job itself.
+func shallow(rec *raftlogv1.JobRecord) *raftlogv1.JobRecord {
+	out := &raftlogv1.JobRecord{}
+	rec.ProtoReflect().Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		out.ProtoReflect().Set(fd, v)
+		return true
+	})
+	return out
+}
 
 // enqueue makes a task ready to run that has an execution record.
 func (t *txn) enqueue(j *job, key TaskKey, spec uint32) {

@@ -202,6 +202,78 @@ func (j *job) info() JobInfo {
 	return JobInfo{JobRecord: j.rec, Counts: j.counts, Held: len(j.held), Queued: j.queue.count}
 }
 
+// JobScheduleInfo is a job schedule with what its jobs tell.
+type JobScheduleInfo struct {
+	*raftlogv1.JobScheduleRecord
+	// Id of the newest job; empty: there was none.
+	RecentJobID string
+	// There is a job that is not completed.
+	Active bool
+}
+
+// JobSchedule returns a job schedule.
+func (s *Store) JobSchedule(account, id string) (JobScheduleInfo, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	schedule, ok := s.jobSchedule(account, id)
+	if !ok {
+		return JobScheduleInfo{}, false
+	}
+	return s.scheduleInfo(schedule), true
+}
+
+// JobScheduleByUID returns a job schedule.
+func (s *Store) JobScheduleByUID(uid uint64) (JobScheduleInfo, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	schedule, ok := s.scheduleByUID[uid]
+	if !ok {
+		return JobScheduleInfo{}, false
+	}
+	return s.scheduleInfo(schedule), true
+}
+
+func (h *hot) scheduleInfo(s *jobSchedule) JobScheduleInfo {
+	info := JobScheduleInfo{JobScheduleRecord: s.rec, Active: h.activeJob(s) != nil}
+	if s.rec.NextJob > 1 {
+		info.RecentJobID = scheduledID(s.rec.Schedule.Id, s.rec.NextJob-1)
+	}
+	return info
+}
+
+// JobSchedules returns up to limit job schedules of an account in the order of their ids, those after the id given. An empty account means all accounts.
+func (s *Store) JobSchedules(account, after string, limit int) []JobScheduleInfo {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var out []JobScheduleInfo
+	start := ""
+	if account != "" {
+		start = scopedKey(account, after)
+	}
+	s.schedules.AscendGreaterOrEqual(&jobSchedule{key: start}, func(schedule *jobSchedule) bool {
+		if account != "" && schedule.rec.Account != account || len(out) == limit {
+			return false
+		}
+		if after == "" || schedule.key != start {
+			out = append(out, s.scheduleInfo(schedule))
+		}
+		return true
+	})
+	return out
+}
+
+// CanAdvanceJobSchedule says whether AdvanceJobSchedule would change anything: a job that does not go yet, or no job at all.
+func (s *Store) CanAdvanceJobSchedule(uid uint64) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	schedule := s.scheduleByUID[uid]
+	if schedule == nil || schedule.rec.Schedule.State != scheduleDeleting {
+		return false
+	}
+	jobs, some := s.jobsToDelete(schedule, 1)
+	return len(jobs) > 0 || !some
+}
+
 // Jobs returns up to limit jobs of an account in the order of their ids, those after the id given. An empty account means all accounts.
 func (s *Store) Jobs(account, after string, limit int) []JobInfo {
 	s.mu.RLock()

@@ -17,7 +17,9 @@ type Changes struct {
 	// Rooms are the pools in which there may be something to place: a task is ready, or a node has room.
 	Rooms map[PoolKey]bool
 	Jobs  map[uint64]bool
-	Nodes map[uint64]*NodeChanges
+	// Job schedules, also those of which a job has ended.
+	JobSchedules map[uint64]bool
+	Nodes        map[uint64]*NodeChanges
 }
 
 // PoolKey names a pool.
@@ -42,7 +44,9 @@ type Clean struct {
 }
 
 func newChanges() *Changes {
-	return &Changes{Pools: map[PoolKey]bool{}, Rooms: map[PoolKey]bool{}, Jobs: map[uint64]bool{}, Nodes: map[uint64]*NodeChanges{}}
+	return &Changes{
+		Pools: map[PoolKey]bool{}, Rooms: map[PoolKey]bool{}, Jobs: map[uint64]bool{}, JobSchedules: map[uint64]bool{}, Nodes: map[uint64]*NodeChanges{},
+	}
 }
 
 func (c *Changes) nodeChanges(uid uint64) *NodeChanges {
@@ -64,6 +68,9 @@ func (c *Changes) merge(e *Changes) {
 	}
 	for k := range e.Jobs {
 		c.Jobs[k] = true
+	}
+	for k := range e.JobSchedules {
+		c.JobSchedules[k] = true
 	}
 	for uid, from := range e.Nodes {
 		c.nodeChanges(uid).Merge(from)
@@ -100,6 +107,8 @@ func (e events) pool(p *pool) {
 func (e events) room(p *pool) { e.Rooms[PoolKey{p.rec.Account, p.rec.Pool.Id}] = true }
 
 func (e events) job(j *job) { e.Jobs[j.rec.Uid] = true }
+
+func (e events) jobSchedule(s *jobSchedule) { e.JobSchedules[s.rec.Uid] = true }
 
 func (e events) node(p *pool, n *node) {
 	e.pool(p)

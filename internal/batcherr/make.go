@@ -1,5 +1,10 @@
 package batcherr
 
+import (
+	"errors"
+	"slices"
+)
+
 // Keys of the details that Azure Batch documents.
 const (
 	ValuePropertyName         = "PropertyName"
@@ -84,4 +89,20 @@ func Internal(cause error) *Error { return Of(CodeInternalError).Wrap(cause) }
 // NotImplemented says what is not offered.
 func NotImplemented(format string, args ...any) *Error {
 	return New(KindNotImplemented, CodeNotImplemented, format, args...)
+}
+
+// Under says of an error about a property that the property lies below path.
+func Under(path string, err error) error {
+	var e *Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	out := *e
+	out.Values = slices.Clone(e.Values)
+	for i, v := range out.Values {
+		if v.Key == ValuePropertyName {
+			out.Values[i].Value = clip(path+"."+v.Value, MaxValue)
+		}
+	}
+	return &out
 }

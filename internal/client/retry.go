@@ -87,14 +87,16 @@ func innermost(message string) string {
 
 // done lists, by method, the refusals of a repeated call which show that an attempt before has done it.
 var done = map[string][]string{
-	apiv1.PoolService_DeletePool_FullMethodName:     {batcherr.CodePoolNotFound, batcherr.CodePoolBeingDeleted},
-	apiv1.JobService_DeleteJob_FullMethodName:       {batcherr.CodeJobNotFound, batcherr.CodeJobBeingDeleted},
-	apiv1.JobService_TerminateJob_FullMethodName:    {batcherr.CodeJobBeingTerminated, batcherr.CodeJobCompleted},
-	apiv1.TaskService_DeleteTask_FullMethodName:     {batcherr.CodeTaskNotFound},
-	apiv1.TaskService_TerminateTask_FullMethodName:  {batcherr.CodeTaskCompleted},
-	apiv1.TaskService_ReactivateTask_FullMethodName: {batcherr.CodeTaskNotCompleted},
-	apiv1.FileService_DeleteFile_FullMethodName:     {batcherr.CodeFileNotFound},
-	apiv1.PoolService_ResizePool_FullMethodName:     {batcherr.CodePoolBeingResized},
+	apiv1.PoolService_DeletePool_FullMethodName:                  {batcherr.CodePoolNotFound, batcherr.CodePoolBeingDeleted},
+	apiv1.JobService_DeleteJob_FullMethodName:                    {batcherr.CodeJobNotFound, batcherr.CodeJobBeingDeleted},
+	apiv1.JobService_TerminateJob_FullMethodName:                 {batcherr.CodeJobBeingTerminated, batcherr.CodeJobCompleted},
+	apiv1.JobScheduleService_DeleteJobSchedule_FullMethodName:    {batcherr.CodeJobScheduleNotFound, batcherr.CodeJobScheduleBeingDeleted},
+	apiv1.JobScheduleService_TerminateJobSchedule_FullMethodName: {batcherr.CodeJobScheduleBeingTerminated, batcherr.CodeJobScheduleCompleted},
+	apiv1.TaskService_DeleteTask_FullMethodName:                  {batcherr.CodeTaskNotFound},
+	apiv1.TaskService_TerminateTask_FullMethodName:               {batcherr.CodeTaskCompleted},
+	apiv1.TaskService_ReactivateTask_FullMethodName:              {batcherr.CodeTaskNotCompleted},
+	apiv1.FileService_DeleteFile_FullMethodName:                  {batcherr.CodeFileNotFound},
+	apiv1.PoolService_ResizePool_FullMethodName:                  {batcherr.CodePoolBeingResized},
 }
 
 // settle decides what the refusal of a repeated call means when an attempt before may have been executed.

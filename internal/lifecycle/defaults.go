@@ -60,6 +60,7 @@ func FillJob(j *apiv1.Job) {
 	setDefault(&j.MaxParallelTasks, -1)
 	setDefault(&j.AllowTaskPreemption, false)
 	setDefault(&j.UsesTaskDependencies, false)
+	FillPoolInfo(j.PoolInfo)
 	j.Constraints = JobConstraints(j.Constraints)
 	if j.OnAllTasksComplete == apiv1.AllTasksCompleteMode_ALL_TASKS_COMPLETE_MODE_UNSPECIFIED {
 		j.OnAllTasksComplete = apiv1.AllTasksCompleteMode_ALL_TASKS_COMPLETE_MODE_NO_ACTION

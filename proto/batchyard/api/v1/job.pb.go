@@ -3012,10 +3012,10 @@ const file_batchyard_api_v1_job_proto_rawDesc = "" +
 	"\x11JobDisableOptions\x12O\n" +
 	"\rdisable_tasks\x18\x01 \x01(\x0e2\".batchyard.api.v1.DisableJobOptionB\x06\x8a\xe7\x18\x02(\x01R\fdisableTasks\"@\n" +
 	"\x13JobTerminateOptions\x12)\n" +
-	"\x10terminate_reason\x18\x01 \x01(\tR\x0fterminateReason\"\xcf\x01\n" +
+	"\x10terminate_reason\x18\x01 \x01(\tR\x0fterminateReason\"\x84\x01\n" +
 	"\bPoolInfo\x12\x17\n" +
-	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12\xa9\x01\n" +
-	"\x17auto_pool_specification\x18\x02 \x01(\v2'.batchyard.api.v1.AutoPoolSpecificationBH\x8a\xe7\x18D0\x02:@pools are not made for jobs yet: create the pool and give its idR\x15autoPoolSpecification\"\x92\x02\n" +
+	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12_\n" +
+	"\x17auto_pool_specification\x18\x02 \x01(\v2'.batchyard.api.v1.AutoPoolSpecificationR\x15autoPoolSpecification\"\x92\x02\n" +
 	"\x15AutoPoolSpecification\x12-\n" +
 	"\x13auto_pool_id_prefix\x18\x01 \x01(\tR\x10autoPoolIdPrefix\x12^\n" +
 	"\x14pool_lifetime_option\x18\x02 \x01(\x0e2$.batchyard.api.v1.PoolLifetimeOptionB\x06\x8a\xe7\x18\x02(\x01R\x12poolLifetimeOption\x12\"\n" +

@@ -82,6 +82,567 @@ func (JobScheduleState) EnumDescriptor() ([]byte, []int) {
 	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{0}
 }
 
+type CreateJobScheduleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	JobSchedule   *JobSchedule           `protobuf:"bytes,1,opt,name=job_schedule,json=jobSchedule,proto3" json:"job_schedule,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateJobScheduleRequest) Reset() {
+	*x = CreateJobScheduleRequest{}
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateJobScheduleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateJobScheduleRequest) ProtoMessage() {}
+
+func (x *CreateJobScheduleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateJobScheduleRequest.ProtoReflect.Descriptor instead.
+func (*CreateJobScheduleRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *CreateJobScheduleRequest) GetJobSchedule() *JobSchedule {
+	if x != nil {
+		return x.JobSchedule
+	}
+	return nil
+}
+
+type GetJobScheduleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	JobScheduleId string                 `protobuf:"bytes,1,opt,name=job_schedule_id,json=jobScheduleId,proto3" json:"job_schedule_id,omitempty"`
+	Select        string                 `protobuf:"bytes,2,opt,name=select,proto3" json:"select,omitempty"`
+	Expand        string                 `protobuf:"bytes,3,opt,name=expand,proto3" json:"expand,omitempty"`
+	Conditions    *Conditions            `protobuf:"bytes,4,opt,name=conditions,proto3" json:"conditions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetJobScheduleRequest) Reset() {
+	*x = GetJobScheduleRequest{}
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetJobScheduleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetJobScheduleRequest) ProtoMessage() {}
+
+func (x *GetJobScheduleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetJobScheduleRequest.ProtoReflect.Descriptor instead.
+func (*GetJobScheduleRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *GetJobScheduleRequest) GetJobScheduleId() string {
+	if x != nil {
+		return x.JobScheduleId
+	}
+	return ""
+}
+
+func (x *GetJobScheduleRequest) GetSelect() string {
+	if x != nil {
+		return x.Select
+	}
+	return ""
+}
+
+func (x *GetJobScheduleRequest) GetExpand() string {
+	if x != nil {
+		return x.Expand
+	}
+	return ""
+}
+
+func (x *GetJobScheduleRequest) GetConditions() *Conditions {
+	if x != nil {
+		return x.Conditions
+	}
+	return nil
+}
+
+type ListJobSchedulesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Options       *ListOptions           `protobuf:"bytes,1,opt,name=options,proto3" json:"options,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListJobSchedulesRequest) Reset() {
+	*x = ListJobSchedulesRequest{}
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListJobSchedulesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListJobSchedulesRequest) ProtoMessage() {}
+
+func (x *ListJobSchedulesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListJobSchedulesRequest.ProtoReflect.Descriptor instead.
+func (*ListJobSchedulesRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ListJobSchedulesRequest) GetOptions() *ListOptions {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+type ListJobSchedulesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	JobSchedules  []*JobSchedule         `protobuf:"bytes,1,rep,name=job_schedules,json=jobSchedules,proto3" json:"job_schedules,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListJobSchedulesResponse) Reset() {
+	*x = ListJobSchedulesResponse{}
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListJobSchedulesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListJobSchedulesResponse) ProtoMessage() {}
+
+func (x *ListJobSchedulesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListJobSchedulesResponse.ProtoReflect.Descriptor instead.
+func (*ListJobSchedulesResponse) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ListJobSchedulesResponse) GetJobSchedules() []*JobSchedule {
+	if x != nil {
+		return x.JobSchedules
+	}
+	return nil
+}
+
+func (x *ListJobSchedulesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+type UpdateJobScheduleRequest struct {
+	state         protoimpl.MessageState    `protogen:"open.v1"`
+	JobScheduleId string                    `protobuf:"bytes,1,opt,name=job_schedule_id,json=jobScheduleId,proto3" json:"job_schedule_id,omitempty"`
+	Update        *JobScheduleUpdateOptions `protobuf:"bytes,2,opt,name=update,proto3" json:"update,omitempty"`
+	Conditions    *Conditions               `protobuf:"bytes,3,opt,name=conditions,proto3" json:"conditions,omitempty"`
+	// REST names of the list properties that are present in the update though empty: they are cleared.
+	Cleared       []string `protobuf:"bytes,4,rep,name=cleared,proto3" json:"cleared,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateJobScheduleRequest) Reset() {
+	*x = UpdateJobScheduleRequest{}
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateJobScheduleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateJobScheduleRequest) ProtoMessage() {}
+
+func (x *UpdateJobScheduleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateJobScheduleRequest.ProtoReflect.Descriptor instead.
+func (*UpdateJobScheduleRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *UpdateJobScheduleRequest) GetJobScheduleId() string {
+	if x != nil {
+		return x.JobScheduleId
+	}
+	return ""
+}
+
+func (x *UpdateJobScheduleRequest) GetUpdate() *JobScheduleUpdateOptions {
+	if x != nil {
+		return x.Update
+	}
+	return nil
+}
+
+func (x *UpdateJobScheduleRequest) GetConditions() *Conditions {
+	if x != nil {
+		return x.Conditions
+	}
+	return nil
+}
+
+func (x *UpdateJobScheduleRequest) GetCleared() []string {
+	if x != nil {
+		return x.Cleared
+	}
+	return nil
+}
+
+type ReplaceJobScheduleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	JobScheduleId string                 `protobuf:"bytes,1,opt,name=job_schedule_id,json=jobScheduleId,proto3" json:"job_schedule_id,omitempty"`
+	JobSchedule   *JobSchedule           `protobuf:"bytes,2,opt,name=job_schedule,json=jobSchedule,proto3" json:"job_schedule,omitempty"`
+	Conditions    *Conditions            `protobuf:"bytes,3,opt,name=conditions,proto3" json:"conditions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceJobScheduleRequest) Reset() {
+	*x = ReplaceJobScheduleRequest{}
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceJobScheduleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceJobScheduleRequest) ProtoMessage() {}
+
+func (x *ReplaceJobScheduleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceJobScheduleRequest.ProtoReflect.Descriptor instead.
+func (*ReplaceJobScheduleRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ReplaceJobScheduleRequest) GetJobScheduleId() string {
+	if x != nil {
+		return x.JobScheduleId
+	}
+	return ""
+}
+
+func (x *ReplaceJobScheduleRequest) GetJobSchedule() *JobSchedule {
+	if x != nil {
+		return x.JobSchedule
+	}
+	return nil
+}
+
+func (x *ReplaceJobScheduleRequest) GetConditions() *Conditions {
+	if x != nil {
+		return x.Conditions
+	}
+	return nil
+}
+
+type DeleteJobScheduleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	JobScheduleId string                 `protobuf:"bytes,1,opt,name=job_schedule_id,json=jobScheduleId,proto3" json:"job_schedule_id,omitempty"`
+	Force         bool                   `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
+	Conditions    *Conditions            `protobuf:"bytes,3,opt,name=conditions,proto3" json:"conditions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteJobScheduleRequest) Reset() {
+	*x = DeleteJobScheduleRequest{}
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteJobScheduleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteJobScheduleRequest) ProtoMessage() {}
+
+func (x *DeleteJobScheduleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteJobScheduleRequest.ProtoReflect.Descriptor instead.
+func (*DeleteJobScheduleRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DeleteJobScheduleRequest) GetJobScheduleId() string {
+	if x != nil {
+		return x.JobScheduleId
+	}
+	return ""
+}
+
+func (x *DeleteJobScheduleRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+func (x *DeleteJobScheduleRequest) GetConditions() *Conditions {
+	if x != nil {
+		return x.Conditions
+	}
+	return nil
+}
+
+type DisableJobScheduleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	JobScheduleId string                 `protobuf:"bytes,1,opt,name=job_schedule_id,json=jobScheduleId,proto3" json:"job_schedule_id,omitempty"`
+	Conditions    *Conditions            `protobuf:"bytes,2,opt,name=conditions,proto3" json:"conditions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisableJobScheduleRequest) Reset() {
+	*x = DisableJobScheduleRequest{}
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisableJobScheduleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisableJobScheduleRequest) ProtoMessage() {}
+
+func (x *DisableJobScheduleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisableJobScheduleRequest.ProtoReflect.Descriptor instead.
+func (*DisableJobScheduleRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *DisableJobScheduleRequest) GetJobScheduleId() string {
+	if x != nil {
+		return x.JobScheduleId
+	}
+	return ""
+}
+
+func (x *DisableJobScheduleRequest) GetConditions() *Conditions {
+	if x != nil {
+		return x.Conditions
+	}
+	return nil
+}
+
+type EnableJobScheduleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	JobScheduleId string                 `protobuf:"bytes,1,opt,name=job_schedule_id,json=jobScheduleId,proto3" json:"job_schedule_id,omitempty"`
+	Conditions    *Conditions            `protobuf:"bytes,2,opt,name=conditions,proto3" json:"conditions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnableJobScheduleRequest) Reset() {
+	*x = EnableJobScheduleRequest{}
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnableJobScheduleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnableJobScheduleRequest) ProtoMessage() {}
+
+func (x *EnableJobScheduleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnableJobScheduleRequest.ProtoReflect.Descriptor instead.
+func (*EnableJobScheduleRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *EnableJobScheduleRequest) GetJobScheduleId() string {
+	if x != nil {
+		return x.JobScheduleId
+	}
+	return ""
+}
+
+func (x *EnableJobScheduleRequest) GetConditions() *Conditions {
+	if x != nil {
+		return x.Conditions
+	}
+	return nil
+}
+
+type TerminateJobScheduleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	JobScheduleId string                 `protobuf:"bytes,1,opt,name=job_schedule_id,json=jobScheduleId,proto3" json:"job_schedule_id,omitempty"`
+	Force         bool                   `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
+	Conditions    *Conditions            `protobuf:"bytes,3,opt,name=conditions,proto3" json:"conditions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TerminateJobScheduleRequest) Reset() {
+	*x = TerminateJobScheduleRequest{}
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TerminateJobScheduleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TerminateJobScheduleRequest) ProtoMessage() {}
+
+func (x *TerminateJobScheduleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TerminateJobScheduleRequest.ProtoReflect.Descriptor instead.
+func (*TerminateJobScheduleRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *TerminateJobScheduleRequest) GetJobScheduleId() string {
+	if x != nil {
+		return x.JobScheduleId
+	}
+	return ""
+}
+
+func (x *TerminateJobScheduleRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+func (x *TerminateJobScheduleRequest) GetConditions() *Conditions {
+	if x != nil {
+		return x.Conditions
+	}
+	return nil
+}
+
 // JobSchedule: GET answer; PUT body in track-2 (schedule, jobSpecification, metadata are read)
 type JobSchedule struct {
 	state                       protoimpl.MessageState    `protogen:"open.v1"`
@@ -107,7 +668,7 @@ type JobSchedule struct {
 
 func (x *JobSchedule) Reset() {
 	*x = JobSchedule{}
-	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[0]
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -119,7 +680,7 @@ func (x *JobSchedule) String() string {
 func (*JobSchedule) ProtoMessage() {}
 
 func (x *JobSchedule) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[0]
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -132,7 +693,7 @@ func (x *JobSchedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobSchedule.ProtoReflect.Descriptor instead.
 func (*JobSchedule) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{0}
+	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *JobSchedule) GetId() string {
@@ -252,7 +813,7 @@ type JobScheduleUpdateOptions struct {
 
 func (x *JobScheduleUpdateOptions) Reset() {
 	*x = JobScheduleUpdateOptions{}
-	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[1]
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -264,7 +825,7 @@ func (x *JobScheduleUpdateOptions) String() string {
 func (*JobScheduleUpdateOptions) ProtoMessage() {}
 
 func (x *JobScheduleUpdateOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[1]
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -277,7 +838,7 @@ func (x *JobScheduleUpdateOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobScheduleUpdateOptions.ProtoReflect.Descriptor instead.
 func (*JobScheduleUpdateOptions) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{1}
+	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *JobScheduleUpdateOptions) GetSchedule() *JobScheduleConfiguration {
@@ -318,7 +879,7 @@ type JobScheduleConfiguration struct {
 
 func (x *JobScheduleConfiguration) Reset() {
 	*x = JobScheduleConfiguration{}
-	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[2]
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -330,7 +891,7 @@ func (x *JobScheduleConfiguration) String() string {
 func (*JobScheduleConfiguration) ProtoMessage() {}
 
 func (x *JobScheduleConfiguration) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[2]
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -343,7 +904,7 @@ func (x *JobScheduleConfiguration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobScheduleConfiguration.ProtoReflect.Descriptor instead.
 func (*JobScheduleConfiguration) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{2}
+	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *JobScheduleConfiguration) GetDoNotRunUntil() *timestamppb.Timestamp {
@@ -404,7 +965,7 @@ type JobSpecification struct {
 
 func (x *JobSpecification) Reset() {
 	*x = JobSpecification{}
-	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[3]
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -416,7 +977,7 @@ func (x *JobSpecification) String() string {
 func (*JobSpecification) ProtoMessage() {}
 
 func (x *JobSpecification) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[3]
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -429,7 +990,7 @@ func (x *JobSpecification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobSpecification.ProtoReflect.Descriptor instead.
 func (*JobSpecification) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{3}
+	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *JobSpecification) GetPriority() int32 {
@@ -550,7 +1111,7 @@ type JobScheduleExecutionInfo struct {
 
 func (x *JobScheduleExecutionInfo) Reset() {
 	*x = JobScheduleExecutionInfo{}
-	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[4]
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -562,7 +1123,7 @@ func (x *JobScheduleExecutionInfo) String() string {
 func (*JobScheduleExecutionInfo) ProtoMessage() {}
 
 func (x *JobScheduleExecutionInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[4]
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -575,7 +1136,7 @@ func (x *JobScheduleExecutionInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobScheduleExecutionInfo.ProtoReflect.Descriptor instead.
 func (*JobScheduleExecutionInfo) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{4}
+	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *JobScheduleExecutionInfo) GetNextRunTime() *timestamppb.Timestamp {
@@ -610,7 +1171,7 @@ type RecentBatchJob struct {
 
 func (x *RecentBatchJob) Reset() {
 	*x = RecentBatchJob{}
-	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[5]
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -622,7 +1183,7 @@ func (x *RecentBatchJob) String() string {
 func (*RecentBatchJob) ProtoMessage() {}
 
 func (x *RecentBatchJob) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[5]
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -635,7 +1196,7 @@ func (x *RecentBatchJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecentBatchJob.ProtoReflect.Descriptor instead.
 func (*RecentBatchJob) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{5}
+	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RecentBatchJob) GetId() string {
@@ -675,7 +1236,7 @@ type JobScheduleStatistics struct {
 
 func (x *JobScheduleStatistics) Reset() {
 	*x = JobScheduleStatistics{}
-	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[6]
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -687,7 +1248,7 @@ func (x *JobScheduleStatistics) String() string {
 func (*JobScheduleStatistics) ProtoMessage() {}
 
 func (x *JobScheduleStatistics) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[6]
+	mi := &file_batchyard_api_v1_job_schedule_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -700,7 +1261,7 @@ func (x *JobScheduleStatistics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobScheduleStatistics.ProtoReflect.Descriptor instead.
 func (*JobScheduleStatistics) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{6}
+	return file_batchyard_api_v1_job_schedule_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *JobScheduleStatistics) GetUrl() string {
@@ -805,7 +1366,56 @@ var File_batchyard_api_v1_job_schedule_proto protoreflect.FileDescriptor
 
 const file_batchyard_api_v1_job_schedule_proto_rawDesc = "" +
 	"\n" +
-	"#batchyard/api/v1/job_schedule.proto\x12\x10batchyard.api.v1\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1ebatchyard/api/v1/options.proto\x1a batchyard/api/v1/execution.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\a\n" +
+	"#batchyard/api/v1/job_schedule.proto\x12\x10batchyard.api.v1\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1ebatchyard/api/v1/options.proto\x1a batchyard/api/v1/execution.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\\\n" +
+	"\x18CreateJobScheduleRequest\x12@\n" +
+	"\fjob_schedule\x18\x01 \x01(\v2\x1d.batchyard.api.v1.JobScheduleR\vjobSchedule\"\xad\x01\n" +
+	"\x15GetJobScheduleRequest\x12&\n" +
+	"\x0fjob_schedule_id\x18\x01 \x01(\tR\rjobScheduleId\x12\x16\n" +
+	"\x06select\x18\x02 \x01(\tR\x06select\x12\x16\n" +
+	"\x06expand\x18\x03 \x01(\tR\x06expand\x12<\n" +
+	"\n" +
+	"conditions\x18\x04 \x01(\v2\x1c.batchyard.api.v1.ConditionsR\n" +
+	"conditions\"R\n" +
+	"\x17ListJobSchedulesRequest\x127\n" +
+	"\aoptions\x18\x01 \x01(\v2\x1d.batchyard.api.v1.ListOptionsR\aoptions\"\x86\x01\n" +
+	"\x18ListJobSchedulesResponse\x12B\n" +
+	"\rjob_schedules\x18\x01 \x03(\v2\x1d.batchyard.api.v1.JobScheduleR\fjobSchedules\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xde\x01\n" +
+	"\x18UpdateJobScheduleRequest\x12&\n" +
+	"\x0fjob_schedule_id\x18\x01 \x01(\tR\rjobScheduleId\x12B\n" +
+	"\x06update\x18\x02 \x01(\v2*.batchyard.api.v1.JobScheduleUpdateOptionsR\x06update\x12<\n" +
+	"\n" +
+	"conditions\x18\x03 \x01(\v2\x1c.batchyard.api.v1.ConditionsR\n" +
+	"conditions\x12\x18\n" +
+	"\acleared\x18\x04 \x03(\tR\acleared\"\xc3\x01\n" +
+	"\x19ReplaceJobScheduleRequest\x12&\n" +
+	"\x0fjob_schedule_id\x18\x01 \x01(\tR\rjobScheduleId\x12@\n" +
+	"\fjob_schedule\x18\x02 \x01(\v2\x1d.batchyard.api.v1.JobScheduleR\vjobSchedule\x12<\n" +
+	"\n" +
+	"conditions\x18\x03 \x01(\v2\x1c.batchyard.api.v1.ConditionsR\n" +
+	"conditions\"\x96\x01\n" +
+	"\x18DeleteJobScheduleRequest\x12&\n" +
+	"\x0fjob_schedule_id\x18\x01 \x01(\tR\rjobScheduleId\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\x12<\n" +
+	"\n" +
+	"conditions\x18\x03 \x01(\v2\x1c.batchyard.api.v1.ConditionsR\n" +
+	"conditions\"\x81\x01\n" +
+	"\x19DisableJobScheduleRequest\x12&\n" +
+	"\x0fjob_schedule_id\x18\x01 \x01(\tR\rjobScheduleId\x12<\n" +
+	"\n" +
+	"conditions\x18\x02 \x01(\v2\x1c.batchyard.api.v1.ConditionsR\n" +
+	"conditions\"\x80\x01\n" +
+	"\x18EnableJobScheduleRequest\x12&\n" +
+	"\x0fjob_schedule_id\x18\x01 \x01(\tR\rjobScheduleId\x12<\n" +
+	"\n" +
+	"conditions\x18\x02 \x01(\v2\x1c.batchyard.api.v1.ConditionsR\n" +
+	"conditions\"\x99\x01\n" +
+	"\x1bTerminateJobScheduleRequest\x12&\n" +
+	"\x0fjob_schedule_id\x18\x01 \x01(\tR\rjobScheduleId\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\x12<\n" +
+	"\n" +
+	"conditions\x18\x03 \x01(\v2\x1c.batchyard.api.v1.ConditionsR\n" +
+	"conditions\"\xe6\a\n" +
 	"\vJobSchedule\x12\x16\n" +
 	"\x02id\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\x02id\x12)\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\vdisplayName\x12\x18\n" +
@@ -886,7 +1496,17 @@ const file_batchyard_api_v1_job_schedule_proto_rawDesc = "" +
 	"\x1cJOB_SCHEDULE_STATE_COMPLETED\x10\x02\x12\x1f\n" +
 	"\x1bJOB_SCHEDULE_STATE_DISABLED\x10\x03\x12\"\n" +
 	"\x1eJOB_SCHEDULE_STATE_TERMINATING\x10\x04\x12\x1f\n" +
-	"\x1bJOB_SCHEDULE_STATE_DELETING\x10\x05B=Z;github.com/batchyard/batchyard/proto/batchyard/api/v1;apiv1b\x06proto3"
+	"\x1bJOB_SCHEDULE_STATE_DELETING\x10\x052\xe7\x06\n" +
+	"\x12JobScheduleService\x12Z\n" +
+	"\x11CreateJobSchedule\x12*.batchyard.api.v1.CreateJobScheduleRequest\x1a\x19.batchyard.api.v1.Written\x12X\n" +
+	"\x0eGetJobSchedule\x12'.batchyard.api.v1.GetJobScheduleRequest\x1a\x1d.batchyard.api.v1.JobSchedule\x12i\n" +
+	"\x10ListJobSchedules\x12).batchyard.api.v1.ListJobSchedulesRequest\x1a*.batchyard.api.v1.ListJobSchedulesResponse\x12Z\n" +
+	"\x11UpdateJobSchedule\x12*.batchyard.api.v1.UpdateJobScheduleRequest\x1a\x19.batchyard.api.v1.Written\x12\\\n" +
+	"\x12ReplaceJobSchedule\x12+.batchyard.api.v1.ReplaceJobScheduleRequest\x1a\x19.batchyard.api.v1.Written\x12Z\n" +
+	"\x11DeleteJobSchedule\x12*.batchyard.api.v1.DeleteJobScheduleRequest\x1a\x19.batchyard.api.v1.Written\x12\\\n" +
+	"\x12DisableJobSchedule\x12+.batchyard.api.v1.DisableJobScheduleRequest\x1a\x19.batchyard.api.v1.Written\x12Z\n" +
+	"\x11EnableJobSchedule\x12*.batchyard.api.v1.EnableJobScheduleRequest\x1a\x19.batchyard.api.v1.Written\x12`\n" +
+	"\x14TerminateJobSchedule\x12-.batchyard.api.v1.TerminateJobScheduleRequest\x1a\x19.batchyard.api.v1.WrittenB=Z;github.com/batchyard/batchyard/proto/batchyard/api/v1;apiv1b\x06proto3"
 
 var (
 	file_batchyard_api_v1_job_schedule_proto_rawDescOnce sync.Once
@@ -901,72 +1521,115 @@ func file_batchyard_api_v1_job_schedule_proto_rawDescGZIP() []byte {
 }
 
 var file_batchyard_api_v1_job_schedule_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_batchyard_api_v1_job_schedule_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_batchyard_api_v1_job_schedule_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_batchyard_api_v1_job_schedule_proto_goTypes = []any{
-	(JobScheduleState)(0),            // 0: batchyard.api.v1.JobScheduleState
-	(*JobSchedule)(nil),              // 1: batchyard.api.v1.JobSchedule
-	(*JobScheduleUpdateOptions)(nil), // 2: batchyard.api.v1.JobScheduleUpdateOptions
-	(*JobScheduleConfiguration)(nil), // 3: batchyard.api.v1.JobScheduleConfiguration
-	(*JobSpecification)(nil),         // 4: batchyard.api.v1.JobSpecification
-	(*JobScheduleExecutionInfo)(nil), // 5: batchyard.api.v1.JobScheduleExecutionInfo
-	(*RecentBatchJob)(nil),           // 6: batchyard.api.v1.RecentBatchJob
-	(*JobScheduleStatistics)(nil),    // 7: batchyard.api.v1.JobScheduleStatistics
-	(*timestamppb.Timestamp)(nil),    // 8: google.protobuf.Timestamp
-	(*MetadataItem)(nil),             // 9: batchyard.api.v1.MetadataItem
-	(*durationpb.Duration)(nil),      // 10: google.protobuf.Duration
-	(AllTasksCompleteMode)(0),        // 11: batchyard.api.v1.AllTasksCompleteMode
-	(TaskFailureMode)(0),             // 12: batchyard.api.v1.TaskFailureMode
-	(*JobNetworkConfiguration)(nil),  // 13: batchyard.api.v1.JobNetworkConfiguration
-	(*JobConstraints)(nil),           // 14: batchyard.api.v1.JobConstraints
-	(*JobManagerTask)(nil),           // 15: batchyard.api.v1.JobManagerTask
-	(*JobPreparationTask)(nil),       // 16: batchyard.api.v1.JobPreparationTask
-	(*JobReleaseTask)(nil),           // 17: batchyard.api.v1.JobReleaseTask
-	(*EnvironmentSetting)(nil),       // 18: batchyard.api.v1.EnvironmentSetting
-	(*PoolInfo)(nil),                 // 19: batchyard.api.v1.PoolInfo
+	(JobScheduleState)(0),               // 0: batchyard.api.v1.JobScheduleState
+	(*CreateJobScheduleRequest)(nil),    // 1: batchyard.api.v1.CreateJobScheduleRequest
+	(*GetJobScheduleRequest)(nil),       // 2: batchyard.api.v1.GetJobScheduleRequest
+	(*ListJobSchedulesRequest)(nil),     // 3: batchyard.api.v1.ListJobSchedulesRequest
+	(*ListJobSchedulesResponse)(nil),    // 4: batchyard.api.v1.ListJobSchedulesResponse
+	(*UpdateJobScheduleRequest)(nil),    // 5: batchyard.api.v1.UpdateJobScheduleRequest
+	(*ReplaceJobScheduleRequest)(nil),   // 6: batchyard.api.v1.ReplaceJobScheduleRequest
+	(*DeleteJobScheduleRequest)(nil),    // 7: batchyard.api.v1.DeleteJobScheduleRequest
+	(*DisableJobScheduleRequest)(nil),   // 8: batchyard.api.v1.DisableJobScheduleRequest
+	(*EnableJobScheduleRequest)(nil),    // 9: batchyard.api.v1.EnableJobScheduleRequest
+	(*TerminateJobScheduleRequest)(nil), // 10: batchyard.api.v1.TerminateJobScheduleRequest
+	(*JobSchedule)(nil),                 // 11: batchyard.api.v1.JobSchedule
+	(*JobScheduleUpdateOptions)(nil),    // 12: batchyard.api.v1.JobScheduleUpdateOptions
+	(*JobScheduleConfiguration)(nil),    // 13: batchyard.api.v1.JobScheduleConfiguration
+	(*JobSpecification)(nil),            // 14: batchyard.api.v1.JobSpecification
+	(*JobScheduleExecutionInfo)(nil),    // 15: batchyard.api.v1.JobScheduleExecutionInfo
+	(*RecentBatchJob)(nil),              // 16: batchyard.api.v1.RecentBatchJob
+	(*JobScheduleStatistics)(nil),       // 17: batchyard.api.v1.JobScheduleStatistics
+	(*Conditions)(nil),                  // 18: batchyard.api.v1.Conditions
+	(*ListOptions)(nil),                 // 19: batchyard.api.v1.ListOptions
+	(*timestamppb.Timestamp)(nil),       // 20: google.protobuf.Timestamp
+	(*MetadataItem)(nil),                // 21: batchyard.api.v1.MetadataItem
+	(*durationpb.Duration)(nil),         // 22: google.protobuf.Duration
+	(AllTasksCompleteMode)(0),           // 23: batchyard.api.v1.AllTasksCompleteMode
+	(TaskFailureMode)(0),                // 24: batchyard.api.v1.TaskFailureMode
+	(*JobNetworkConfiguration)(nil),     // 25: batchyard.api.v1.JobNetworkConfiguration
+	(*JobConstraints)(nil),              // 26: batchyard.api.v1.JobConstraints
+	(*JobManagerTask)(nil),              // 27: batchyard.api.v1.JobManagerTask
+	(*JobPreparationTask)(nil),          // 28: batchyard.api.v1.JobPreparationTask
+	(*JobReleaseTask)(nil),              // 29: batchyard.api.v1.JobReleaseTask
+	(*EnvironmentSetting)(nil),          // 30: batchyard.api.v1.EnvironmentSetting
+	(*PoolInfo)(nil),                    // 31: batchyard.api.v1.PoolInfo
+	(*Written)(nil),                     // 32: batchyard.api.v1.Written
 }
 var file_batchyard_api_v1_job_schedule_proto_depIdxs = []int32{
-	8,  // 0: batchyard.api.v1.JobSchedule.last_modified:type_name -> google.protobuf.Timestamp
-	8,  // 1: batchyard.api.v1.JobSchedule.creation_time:type_name -> google.protobuf.Timestamp
-	0,  // 2: batchyard.api.v1.JobSchedule.state:type_name -> batchyard.api.v1.JobScheduleState
-	8,  // 3: batchyard.api.v1.JobSchedule.state_transition_time:type_name -> google.protobuf.Timestamp
-	0,  // 4: batchyard.api.v1.JobSchedule.previous_state:type_name -> batchyard.api.v1.JobScheduleState
-	8,  // 5: batchyard.api.v1.JobSchedule.previous_state_transition_time:type_name -> google.protobuf.Timestamp
-	3,  // 6: batchyard.api.v1.JobSchedule.schedule:type_name -> batchyard.api.v1.JobScheduleConfiguration
-	4,  // 7: batchyard.api.v1.JobSchedule.job_specification:type_name -> batchyard.api.v1.JobSpecification
-	5,  // 8: batchyard.api.v1.JobSchedule.execution_info:type_name -> batchyard.api.v1.JobScheduleExecutionInfo
-	9,  // 9: batchyard.api.v1.JobSchedule.metadata:type_name -> batchyard.api.v1.MetadataItem
-	7,  // 10: batchyard.api.v1.JobSchedule.stats:type_name -> batchyard.api.v1.JobScheduleStatistics
-	3,  // 11: batchyard.api.v1.JobScheduleUpdateOptions.schedule:type_name -> batchyard.api.v1.JobScheduleConfiguration
-	4,  // 12: batchyard.api.v1.JobScheduleUpdateOptions.job_specification:type_name -> batchyard.api.v1.JobSpecification
-	9,  // 13: batchyard.api.v1.JobScheduleUpdateOptions.metadata:type_name -> batchyard.api.v1.MetadataItem
-	8,  // 14: batchyard.api.v1.JobScheduleConfiguration.do_not_run_until:type_name -> google.protobuf.Timestamp
-	8,  // 15: batchyard.api.v1.JobScheduleConfiguration.do_not_run_after:type_name -> google.protobuf.Timestamp
-	10, // 16: batchyard.api.v1.JobScheduleConfiguration.start_window:type_name -> google.protobuf.Duration
-	10, // 17: batchyard.api.v1.JobScheduleConfiguration.recurrence_interval:type_name -> google.protobuf.Duration
-	11, // 18: batchyard.api.v1.JobSpecification.on_all_tasks_complete:type_name -> batchyard.api.v1.AllTasksCompleteMode
-	12, // 19: batchyard.api.v1.JobSpecification.on_task_failure:type_name -> batchyard.api.v1.TaskFailureMode
-	13, // 20: batchyard.api.v1.JobSpecification.network_configuration:type_name -> batchyard.api.v1.JobNetworkConfiguration
-	14, // 21: batchyard.api.v1.JobSpecification.constraints:type_name -> batchyard.api.v1.JobConstraints
-	15, // 22: batchyard.api.v1.JobSpecification.job_manager_task:type_name -> batchyard.api.v1.JobManagerTask
-	16, // 23: batchyard.api.v1.JobSpecification.job_preparation_task:type_name -> batchyard.api.v1.JobPreparationTask
-	17, // 24: batchyard.api.v1.JobSpecification.job_release_task:type_name -> batchyard.api.v1.JobReleaseTask
-	18, // 25: batchyard.api.v1.JobSpecification.common_environment_settings:type_name -> batchyard.api.v1.EnvironmentSetting
-	19, // 26: batchyard.api.v1.JobSpecification.pool_info:type_name -> batchyard.api.v1.PoolInfo
-	9,  // 27: batchyard.api.v1.JobSpecification.metadata:type_name -> batchyard.api.v1.MetadataItem
-	8,  // 28: batchyard.api.v1.JobScheduleExecutionInfo.next_run_time:type_name -> google.protobuf.Timestamp
-	6,  // 29: batchyard.api.v1.JobScheduleExecutionInfo.recent_job:type_name -> batchyard.api.v1.RecentBatchJob
-	8,  // 30: batchyard.api.v1.JobScheduleExecutionInfo.end_time:type_name -> google.protobuf.Timestamp
-	8,  // 31: batchyard.api.v1.JobScheduleStatistics.start_time:type_name -> google.protobuf.Timestamp
-	8,  // 32: batchyard.api.v1.JobScheduleStatistics.last_update_time:type_name -> google.protobuf.Timestamp
-	10, // 33: batchyard.api.v1.JobScheduleStatistics.user_cpu_time:type_name -> google.protobuf.Duration
-	10, // 34: batchyard.api.v1.JobScheduleStatistics.kernel_cpu_time:type_name -> google.protobuf.Duration
-	10, // 35: batchyard.api.v1.JobScheduleStatistics.wall_clock_time:type_name -> google.protobuf.Duration
-	10, // 36: batchyard.api.v1.JobScheduleStatistics.wait_time:type_name -> google.protobuf.Duration
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	11, // 0: batchyard.api.v1.CreateJobScheduleRequest.job_schedule:type_name -> batchyard.api.v1.JobSchedule
+	18, // 1: batchyard.api.v1.GetJobScheduleRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	19, // 2: batchyard.api.v1.ListJobSchedulesRequest.options:type_name -> batchyard.api.v1.ListOptions
+	11, // 3: batchyard.api.v1.ListJobSchedulesResponse.job_schedules:type_name -> batchyard.api.v1.JobSchedule
+	12, // 4: batchyard.api.v1.UpdateJobScheduleRequest.update:type_name -> batchyard.api.v1.JobScheduleUpdateOptions
+	18, // 5: batchyard.api.v1.UpdateJobScheduleRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	11, // 6: batchyard.api.v1.ReplaceJobScheduleRequest.job_schedule:type_name -> batchyard.api.v1.JobSchedule
+	18, // 7: batchyard.api.v1.ReplaceJobScheduleRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	18, // 8: batchyard.api.v1.DeleteJobScheduleRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	18, // 9: batchyard.api.v1.DisableJobScheduleRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	18, // 10: batchyard.api.v1.EnableJobScheduleRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	18, // 11: batchyard.api.v1.TerminateJobScheduleRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	20, // 12: batchyard.api.v1.JobSchedule.last_modified:type_name -> google.protobuf.Timestamp
+	20, // 13: batchyard.api.v1.JobSchedule.creation_time:type_name -> google.protobuf.Timestamp
+	0,  // 14: batchyard.api.v1.JobSchedule.state:type_name -> batchyard.api.v1.JobScheduleState
+	20, // 15: batchyard.api.v1.JobSchedule.state_transition_time:type_name -> google.protobuf.Timestamp
+	0,  // 16: batchyard.api.v1.JobSchedule.previous_state:type_name -> batchyard.api.v1.JobScheduleState
+	20, // 17: batchyard.api.v1.JobSchedule.previous_state_transition_time:type_name -> google.protobuf.Timestamp
+	13, // 18: batchyard.api.v1.JobSchedule.schedule:type_name -> batchyard.api.v1.JobScheduleConfiguration
+	14, // 19: batchyard.api.v1.JobSchedule.job_specification:type_name -> batchyard.api.v1.JobSpecification
+	15, // 20: batchyard.api.v1.JobSchedule.execution_info:type_name -> batchyard.api.v1.JobScheduleExecutionInfo
+	21, // 21: batchyard.api.v1.JobSchedule.metadata:type_name -> batchyard.api.v1.MetadataItem
+	17, // 22: batchyard.api.v1.JobSchedule.stats:type_name -> batchyard.api.v1.JobScheduleStatistics
+	13, // 23: batchyard.api.v1.JobScheduleUpdateOptions.schedule:type_name -> batchyard.api.v1.JobScheduleConfiguration
+	14, // 24: batchyard.api.v1.JobScheduleUpdateOptions.job_specification:type_name -> batchyard.api.v1.JobSpecification
+	21, // 25: batchyard.api.v1.JobScheduleUpdateOptions.metadata:type_name -> batchyard.api.v1.MetadataItem
+	20, // 26: batchyard.api.v1.JobScheduleConfiguration.do_not_run_until:type_name -> google.protobuf.Timestamp
+	20, // 27: batchyard.api.v1.JobScheduleConfiguration.do_not_run_after:type_name -> google.protobuf.Timestamp
+	22, // 28: batchyard.api.v1.JobScheduleConfiguration.start_window:type_name -> google.protobuf.Duration
+	22, // 29: batchyard.api.v1.JobScheduleConfiguration.recurrence_interval:type_name -> google.protobuf.Duration
+	23, // 30: batchyard.api.v1.JobSpecification.on_all_tasks_complete:type_name -> batchyard.api.v1.AllTasksCompleteMode
+	24, // 31: batchyard.api.v1.JobSpecification.on_task_failure:type_name -> batchyard.api.v1.TaskFailureMode
+	25, // 32: batchyard.api.v1.JobSpecification.network_configuration:type_name -> batchyard.api.v1.JobNetworkConfiguration
+	26, // 33: batchyard.api.v1.JobSpecification.constraints:type_name -> batchyard.api.v1.JobConstraints
+	27, // 34: batchyard.api.v1.JobSpecification.job_manager_task:type_name -> batchyard.api.v1.JobManagerTask
+	28, // 35: batchyard.api.v1.JobSpecification.job_preparation_task:type_name -> batchyard.api.v1.JobPreparationTask
+	29, // 36: batchyard.api.v1.JobSpecification.job_release_task:type_name -> batchyard.api.v1.JobReleaseTask
+	30, // 37: batchyard.api.v1.JobSpecification.common_environment_settings:type_name -> batchyard.api.v1.EnvironmentSetting
+	31, // 38: batchyard.api.v1.JobSpecification.pool_info:type_name -> batchyard.api.v1.PoolInfo
+	21, // 39: batchyard.api.v1.JobSpecification.metadata:type_name -> batchyard.api.v1.MetadataItem
+	20, // 40: batchyard.api.v1.JobScheduleExecutionInfo.next_run_time:type_name -> google.protobuf.Timestamp
+	16, // 41: batchyard.api.v1.JobScheduleExecutionInfo.recent_job:type_name -> batchyard.api.v1.RecentBatchJob
+	20, // 42: batchyard.api.v1.JobScheduleExecutionInfo.end_time:type_name -> google.protobuf.Timestamp
+	20, // 43: batchyard.api.v1.JobScheduleStatistics.start_time:type_name -> google.protobuf.Timestamp
+	20, // 44: batchyard.api.v1.JobScheduleStatistics.last_update_time:type_name -> google.protobuf.Timestamp
+	22, // 45: batchyard.api.v1.JobScheduleStatistics.user_cpu_time:type_name -> google.protobuf.Duration
+	22, // 46: batchyard.api.v1.JobScheduleStatistics.kernel_cpu_time:type_name -> google.protobuf.Duration
+	22, // 47: batchyard.api.v1.JobScheduleStatistics.wall_clock_time:type_name -> google.protobuf.Duration
+	22, // 48: batchyard.api.v1.JobScheduleStatistics.wait_time:type_name -> google.protobuf.Duration
+	1,  // 49: batchyard.api.v1.JobScheduleService.CreateJobSchedule:input_type -> batchyard.api.v1.CreateJobScheduleRequest
+	2,  // 50: batchyard.api.v1.JobScheduleService.GetJobSchedule:input_type -> batchyard.api.v1.GetJobScheduleRequest
+	3,  // 51: batchyard.api.v1.JobScheduleService.ListJobSchedules:input_type -> batchyard.api.v1.ListJobSchedulesRequest
+	5,  // 52: batchyard.api.v1.JobScheduleService.UpdateJobSchedule:input_type -> batchyard.api.v1.UpdateJobScheduleRequest
+	6,  // 53: batchyard.api.v1.JobScheduleService.ReplaceJobSchedule:input_type -> batchyard.api.v1.ReplaceJobScheduleRequest
+	7,  // 54: batchyard.api.v1.JobScheduleService.DeleteJobSchedule:input_type -> batchyard.api.v1.DeleteJobScheduleRequest
+	8,  // 55: batchyard.api.v1.JobScheduleService.DisableJobSchedule:input_type -> batchyard.api.v1.DisableJobScheduleRequest
+	9,  // 56: batchyard.api.v1.JobScheduleService.EnableJobSchedule:input_type -> batchyard.api.v1.EnableJobScheduleRequest
+	10, // 57: batchyard.api.v1.JobScheduleService.TerminateJobSchedule:input_type -> batchyard.api.v1.TerminateJobScheduleRequest
+	32, // 58: batchyard.api.v1.JobScheduleService.CreateJobSchedule:output_type -> batchyard.api.v1.Written
+	11, // 59: batchyard.api.v1.JobScheduleService.GetJobSchedule:output_type -> batchyard.api.v1.JobSchedule
+	4,  // 60: batchyard.api.v1.JobScheduleService.ListJobSchedules:output_type -> batchyard.api.v1.ListJobSchedulesResponse
+	32, // 61: batchyard.api.v1.JobScheduleService.UpdateJobSchedule:output_type -> batchyard.api.v1.Written
+	32, // 62: batchyard.api.v1.JobScheduleService.ReplaceJobSchedule:output_type -> batchyard.api.v1.Written
+	32, // 63: batchyard.api.v1.JobScheduleService.DeleteJobSchedule:output_type -> batchyard.api.v1.Written
+	32, // 64: batchyard.api.v1.JobScheduleService.DisableJobSchedule:output_type -> batchyard.api.v1.Written
+	32, // 65: batchyard.api.v1.JobScheduleService.EnableJobSchedule:output_type -> batchyard.api.v1.Written
+	32, // 66: batchyard.api.v1.JobScheduleService.TerminateJobSchedule:output_type -> batchyard.api.v1.Written
+	58, // [58:67] is the sub-list for method output_type
+	49, // [49:58] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_api_v1_job_schedule_proto_init() }
@@ -978,16 +1641,16 @@ func file_batchyard_api_v1_job_schedule_proto_init() {
 	file_batchyard_api_v1_job_proto_init()
 	file_batchyard_api_v1_options_proto_init()
 	file_batchyard_api_v1_execution_proto_init()
-	file_batchyard_api_v1_job_schedule_proto_msgTypes[3].OneofWrappers = []any{}
+	file_batchyard_api_v1_job_schedule_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_batchyard_api_v1_job_schedule_proto_rawDesc), len(file_batchyard_api_v1_job_schedule_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   7,
+			NumMessages:   17,
 			NumExtensions: 0,
-			NumServices:   0,
+			NumServices:   1,
 		},
 		GoTypes:           file_batchyard_api_v1_job_schedule_proto_goTypes,
 		DependencyIndexes: file_batchyard_api_v1_job_schedule_proto_depIdxs,

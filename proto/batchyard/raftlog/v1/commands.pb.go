@@ -62,6 +62,14 @@ type Command struct {
 	//	*Command_EnableJob
 	//	*Command_TerminateJob
 	//	*Command_AdvanceJob
+	//	*Command_CreateJobSchedule
+	//	*Command_UpdateJobSchedule
+	//	*Command_DeleteJobSchedule
+	//	*Command_DisableJobSchedule
+	//	*Command_EnableJobSchedule
+	//	*Command_TerminateJobSchedule
+	//	*Command_StepJobSchedule
+	//	*Command_AdvanceJobSchedule
 	//	*Command_AddTasks
 	//	*Command_UpdateTask
 	//	*Command_DeleteTask
@@ -398,6 +406,78 @@ func (x *Command) GetAdvanceJob() *AdvanceJob {
 	return nil
 }
 
+func (x *Command) GetCreateJobSchedule() *CreateJobSchedule {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_CreateJobSchedule); ok {
+			return x.CreateJobSchedule
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetUpdateJobSchedule() *UpdateJobSchedule {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_UpdateJobSchedule); ok {
+			return x.UpdateJobSchedule
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteJobSchedule() *DeleteJobSchedule {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_DeleteJobSchedule); ok {
+			return x.DeleteJobSchedule
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDisableJobSchedule() *DisableJobSchedule {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_DisableJobSchedule); ok {
+			return x.DisableJobSchedule
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetEnableJobSchedule() *EnableJobSchedule {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_EnableJobSchedule); ok {
+			return x.EnableJobSchedule
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetTerminateJobSchedule() *TerminateJobSchedule {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_TerminateJobSchedule); ok {
+			return x.TerminateJobSchedule
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetStepJobSchedule() *StepJobSchedule {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_StepJobSchedule); ok {
+			return x.StepJobSchedule
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAdvanceJobSchedule() *AdvanceJobSchedule {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_AdvanceJobSchedule); ok {
+			return x.AdvanceJobSchedule
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetAddTasks() *AddTasks {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_AddTasks); ok {
@@ -612,6 +692,38 @@ type Command_AdvanceJob struct {
 	AdvanceJob *AdvanceJob `protobuf:"bytes,46,opt,name=advance_job,json=advanceJob,proto3,oneof"`
 }
 
+type Command_CreateJobSchedule struct {
+	CreateJobSchedule *CreateJobSchedule `protobuf:"bytes,50,opt,name=create_job_schedule,json=createJobSchedule,proto3,oneof"`
+}
+
+type Command_UpdateJobSchedule struct {
+	UpdateJobSchedule *UpdateJobSchedule `protobuf:"bytes,51,opt,name=update_job_schedule,json=updateJobSchedule,proto3,oneof"`
+}
+
+type Command_DeleteJobSchedule struct {
+	DeleteJobSchedule *DeleteJobSchedule `protobuf:"bytes,52,opt,name=delete_job_schedule,json=deleteJobSchedule,proto3,oneof"`
+}
+
+type Command_DisableJobSchedule struct {
+	DisableJobSchedule *DisableJobSchedule `protobuf:"bytes,53,opt,name=disable_job_schedule,json=disableJobSchedule,proto3,oneof"`
+}
+
+type Command_EnableJobSchedule struct {
+	EnableJobSchedule *EnableJobSchedule `protobuf:"bytes,54,opt,name=enable_job_schedule,json=enableJobSchedule,proto3,oneof"`
+}
+
+type Command_TerminateJobSchedule struct {
+	TerminateJobSchedule *TerminateJobSchedule `protobuf:"bytes,55,opt,name=terminate_job_schedule,json=terminateJobSchedule,proto3,oneof"`
+}
+
+type Command_StepJobSchedule struct {
+	StepJobSchedule *StepJobSchedule `protobuf:"bytes,56,opt,name=step_job_schedule,json=stepJobSchedule,proto3,oneof"`
+}
+
+type Command_AdvanceJobSchedule struct {
+	AdvanceJobSchedule *AdvanceJobSchedule `protobuf:"bytes,57,opt,name=advance_job_schedule,json=advanceJobSchedule,proto3,oneof"`
+}
+
 type Command_AddTasks struct {
 	AddTasks *AddTasks `protobuf:"bytes,60,opt,name=add_tasks,json=addTasks,proto3,oneof"`
 }
@@ -711,6 +823,22 @@ func (*Command_EnableJob) isCommand_Kind() {}
 func (*Command_TerminateJob) isCommand_Kind() {}
 
 func (*Command_AdvanceJob) isCommand_Kind() {}
+
+func (*Command_CreateJobSchedule) isCommand_Kind() {}
+
+func (*Command_UpdateJobSchedule) isCommand_Kind() {}
+
+func (*Command_DeleteJobSchedule) isCommand_Kind() {}
+
+func (*Command_DisableJobSchedule) isCommand_Kind() {}
+
+func (*Command_EnableJobSchedule) isCommand_Kind() {}
+
+func (*Command_TerminateJobSchedule) isCommand_Kind() {}
+
+func (*Command_StepJobSchedule) isCommand_Kind() {}
+
+func (*Command_AdvanceJobSchedule) isCommand_Kind() {}
 
 func (*Command_AddTasks) isCommand_Kind() {}
 
@@ -1859,7 +1987,9 @@ func (x *SetNodeState) GetErrors() []*v11.NodeError {
 type CreateJob struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// With defaults filled in.
-	Job           *v11.Job `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Job *v11.Job `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	// Id for the job's automatic pool.
+	AutoPoolId    string `protobuf:"bytes,2,opt,name=auto_pool_id,json=autoPoolId,proto3" json:"auto_pool_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1899,6 +2029,13 @@ func (x *CreateJob) GetJob() *v11.Job {
 		return x.Job
 	}
 	return nil
+}
+
+func (x *CreateJob) GetAutoPoolId() string {
+	if x != nil {
+		return x.AutoPoolId
+	}
+	return ""
 }
 
 type UpdateJob struct {
@@ -3249,7 +3386,7 @@ var File_batchyard_raftlog_v1_commands_proto protoreflect.FileDescriptor
 
 const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\n" +
-	"#batchyard/raftlog/v1/commands.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a batchyard/api/v1/execution.proto\x1a\"batchyard/raftlog/v1/records.proto\"\xbe\x17\n" +
+	"#batchyard/raftlog/v1/commands.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a batchyard/api/v1/execution.proto\x1a\"batchyard/raftlog/v1/records.proto\x1a$batchyard/raftlog/v1/schedules.proto\"\x9f\x1d\n" +
 	"\aCommand\x12\x10\n" +
 	"\x03now\x18\x01 \x01(\x03R\x03now\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12C\n" +
@@ -3298,7 +3435,15 @@ const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"enable_job\x18, \x01(\v2\x1f.batchyard.raftlog.v1.EnableJobH\x00R\tenableJob\x12I\n" +
 	"\rterminate_job\x18- \x01(\v2\".batchyard.raftlog.v1.TerminateJobH\x00R\fterminateJob\x12C\n" +
 	"\vadvance_job\x18. \x01(\v2 .batchyard.raftlog.v1.AdvanceJobH\x00R\n" +
-	"advanceJob\x12=\n" +
+	"advanceJob\x12Y\n" +
+	"\x13create_job_schedule\x182 \x01(\v2'.batchyard.raftlog.v1.CreateJobScheduleH\x00R\x11createJobSchedule\x12Y\n" +
+	"\x13update_job_schedule\x183 \x01(\v2'.batchyard.raftlog.v1.UpdateJobScheduleH\x00R\x11updateJobSchedule\x12Y\n" +
+	"\x13delete_job_schedule\x184 \x01(\v2'.batchyard.raftlog.v1.DeleteJobScheduleH\x00R\x11deleteJobSchedule\x12\\\n" +
+	"\x14disable_job_schedule\x185 \x01(\v2(.batchyard.raftlog.v1.DisableJobScheduleH\x00R\x12disableJobSchedule\x12Y\n" +
+	"\x13enable_job_schedule\x186 \x01(\v2'.batchyard.raftlog.v1.EnableJobScheduleH\x00R\x11enableJobSchedule\x12b\n" +
+	"\x16terminate_job_schedule\x187 \x01(\v2*.batchyard.raftlog.v1.TerminateJobScheduleH\x00R\x14terminateJobSchedule\x12S\n" +
+	"\x11step_job_schedule\x188 \x01(\v2%.batchyard.raftlog.v1.StepJobScheduleH\x00R\x0fstepJobSchedule\x12\\\n" +
+	"\x14advance_job_schedule\x189 \x01(\v2(.batchyard.raftlog.v1.AdvanceJobScheduleH\x00R\x12advanceJobSchedule\x12=\n" +
 	"\tadd_tasks\x18< \x01(\v2\x1e.batchyard.raftlog.v1.AddTasksH\x00R\baddTasks\x12C\n" +
 	"\vupdate_task\x18= \x01(\v2 .batchyard.raftlog.v1.UpdateTaskH\x00R\n" +
 	"updateTask\x12C\n" +
@@ -3397,9 +3542,11 @@ const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x121\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x1b.batchyard.api.v1.NodeStateR\x05state\x123\n" +
-	"\x06errors\x18\x04 \x03(\v2\x1b.batchyard.api.v1.NodeErrorR\x06errors\"4\n" +
+	"\x06errors\x18\x04 \x03(\v2\x1b.batchyard.api.v1.NodeErrorR\x06errors\"V\n" +
 	"\tCreateJob\x12'\n" +
-	"\x03job\x18\x01 \x01(\v2\x15.batchyard.api.v1.JobR\x03job\"\xb6\x01\n" +
+	"\x03job\x18\x01 \x01(\v2\x15.batchyard.api.v1.JobR\x03job\x12 \n" +
+	"\fauto_pool_id\x18\x02 \x01(\tR\n" +
+	"autoPoolId\"\xb6\x01\n" +
 	"\tUpdateJob\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12:\n" +
 	"\x06update\x18\x02 \x01(\v2\".batchyard.api.v1.JobUpdateOptionsR\x06update\x12<\n" +
@@ -3571,30 +3718,38 @@ var file_batchyard_raftlog_v1_commands_proto_goTypes = []any{
 	(*DisableAutoScale)(nil),               // 42: batchyard.raftlog.v1.DisableAutoScale
 	(*RecordAutoScale)(nil),                // 43: batchyard.raftlog.v1.RecordAutoScale
 	(*AutoScaleTargets)(nil),               // 44: batchyard.raftlog.v1.AutoScaleTargets
-	(*AccountRecord)(nil),                  // 45: batchyard.raftlog.v1.AccountRecord
-	(*JoinTokenRecord)(nil),                // 46: batchyard.raftlog.v1.JoinTokenRecord
-	(*v1.NodeFacts)(nil),                   // 47: batchyard.agent.v1.NodeFacts
-	(*MemberRecord)(nil),                   // 48: batchyard.raftlog.v1.MemberRecord
-	(*v11.Pool)(nil),                       // 49: batchyard.api.v1.Pool
-	(*v11.PoolUpdateOptions)(nil),          // 50: batchyard.api.v1.PoolUpdateOptions
-	(*v11.Conditions)(nil),                 // 51: batchyard.api.v1.Conditions
-	(*v11.PoolResizeOptions)(nil),          // 52: batchyard.api.v1.PoolResizeOptions
-	(*v11.NodeRemoveOptions)(nil),          // 53: batchyard.api.v1.NodeRemoveOptions
-	(*v11.ResizeError)(nil),                // 54: batchyard.api.v1.ResizeError
-	(v11.NodeDisableSchedulingOption)(0),   // 55: batchyard.api.v1.NodeDisableSchedulingOption
-	(v11.NodeState)(0),                     // 56: batchyard.api.v1.NodeState
-	(*v11.NodeError)(nil),                  // 57: batchyard.api.v1.NodeError
-	(*v11.Job)(nil),                        // 58: batchyard.api.v1.Job
-	(*v11.JobUpdateOptions)(nil),           // 59: batchyard.api.v1.JobUpdateOptions
-	(v11.DisableJobOption)(0),              // 60: batchyard.api.v1.DisableJobOption
-	(*v11.TaskDependencies)(nil),           // 61: batchyard.api.v1.TaskDependencies
-	(*v11.TaskConstraints)(nil),            // 62: batchyard.api.v1.TaskConstraints
-	(*v1.AttemptReport)(nil),               // 63: batchyard.agent.v1.AttemptReport
-	(*v1.AttemptRef)(nil),                  // 64: batchyard.agent.v1.AttemptRef
-	(*ApplicationRecord)(nil),              // 65: batchyard.raftlog.v1.ApplicationRecord
-	(*v11.PoolEnableAutoScaleOptions)(nil), // 66: batchyard.api.v1.PoolEnableAutoScaleOptions
-	(*v11.AutoScaleRun)(nil),               // 67: batchyard.api.v1.AutoScaleRun
-	(v11.NodeDeallocationOption)(0),        // 68: batchyard.api.v1.NodeDeallocationOption
+	(*CreateJobSchedule)(nil),              // 45: batchyard.raftlog.v1.CreateJobSchedule
+	(*UpdateJobSchedule)(nil),              // 46: batchyard.raftlog.v1.UpdateJobSchedule
+	(*DeleteJobSchedule)(nil),              // 47: batchyard.raftlog.v1.DeleteJobSchedule
+	(*DisableJobSchedule)(nil),             // 48: batchyard.raftlog.v1.DisableJobSchedule
+	(*EnableJobSchedule)(nil),              // 49: batchyard.raftlog.v1.EnableJobSchedule
+	(*TerminateJobSchedule)(nil),           // 50: batchyard.raftlog.v1.TerminateJobSchedule
+	(*StepJobSchedule)(nil),                // 51: batchyard.raftlog.v1.StepJobSchedule
+	(*AdvanceJobSchedule)(nil),             // 52: batchyard.raftlog.v1.AdvanceJobSchedule
+	(*AccountRecord)(nil),                  // 53: batchyard.raftlog.v1.AccountRecord
+	(*JoinTokenRecord)(nil),                // 54: batchyard.raftlog.v1.JoinTokenRecord
+	(*v1.NodeFacts)(nil),                   // 55: batchyard.agent.v1.NodeFacts
+	(*MemberRecord)(nil),                   // 56: batchyard.raftlog.v1.MemberRecord
+	(*v11.Pool)(nil),                       // 57: batchyard.api.v1.Pool
+	(*v11.PoolUpdateOptions)(nil),          // 58: batchyard.api.v1.PoolUpdateOptions
+	(*v11.Conditions)(nil),                 // 59: batchyard.api.v1.Conditions
+	(*v11.PoolResizeOptions)(nil),          // 60: batchyard.api.v1.PoolResizeOptions
+	(*v11.NodeRemoveOptions)(nil),          // 61: batchyard.api.v1.NodeRemoveOptions
+	(*v11.ResizeError)(nil),                // 62: batchyard.api.v1.ResizeError
+	(v11.NodeDisableSchedulingOption)(0),   // 63: batchyard.api.v1.NodeDisableSchedulingOption
+	(v11.NodeState)(0),                     // 64: batchyard.api.v1.NodeState
+	(*v11.NodeError)(nil),                  // 65: batchyard.api.v1.NodeError
+	(*v11.Job)(nil),                        // 66: batchyard.api.v1.Job
+	(*v11.JobUpdateOptions)(nil),           // 67: batchyard.api.v1.JobUpdateOptions
+	(v11.DisableJobOption)(0),              // 68: batchyard.api.v1.DisableJobOption
+	(*v11.TaskDependencies)(nil),           // 69: batchyard.api.v1.TaskDependencies
+	(*v11.TaskConstraints)(nil),            // 70: batchyard.api.v1.TaskConstraints
+	(*v1.AttemptReport)(nil),               // 71: batchyard.agent.v1.AttemptReport
+	(*v1.AttemptRef)(nil),                  // 72: batchyard.agent.v1.AttemptRef
+	(*ApplicationRecord)(nil),              // 73: batchyard.raftlog.v1.ApplicationRecord
+	(*v11.PoolEnableAutoScaleOptions)(nil), // 74: batchyard.api.v1.PoolEnableAutoScaleOptions
+	(*v11.AutoScaleRun)(nil),               // 75: batchyard.api.v1.AutoScaleRun
+	(v11.NodeDeallocationOption)(0),        // 76: batchyard.api.v1.NodeDeallocationOption
 }
 var file_batchyard_raftlog_v1_commands_proto_depIdxs = []int32{
 	1,  // 0: batchyard.raftlog.v1.Command.put_account:type_name -> batchyard.raftlog.v1.PutAccount
@@ -3627,64 +3782,72 @@ var file_batchyard_raftlog_v1_commands_proto_depIdxs = []int32{
 	25, // 27: batchyard.raftlog.v1.Command.enable_job:type_name -> batchyard.raftlog.v1.EnableJob
 	26, // 28: batchyard.raftlog.v1.Command.terminate_job:type_name -> batchyard.raftlog.v1.TerminateJob
 	27, // 29: batchyard.raftlog.v1.Command.advance_job:type_name -> batchyard.raftlog.v1.AdvanceJob
-	29, // 30: batchyard.raftlog.v1.Command.add_tasks:type_name -> batchyard.raftlog.v1.AddTasks
-	30, // 31: batchyard.raftlog.v1.Command.update_task:type_name -> batchyard.raftlog.v1.UpdateTask
-	31, // 32: batchyard.raftlog.v1.Command.delete_task:type_name -> batchyard.raftlog.v1.DeleteTask
-	32, // 33: batchyard.raftlog.v1.Command.terminate_task:type_name -> batchyard.raftlog.v1.TerminateTask
-	33, // 34: batchyard.raftlog.v1.Command.reactivate_task:type_name -> batchyard.raftlog.v1.ReactivateTask
-	34, // 35: batchyard.raftlog.v1.Command.assign_tasks:type_name -> batchyard.raftlog.v1.AssignTasks
-	37, // 36: batchyard.raftlog.v1.Command.report_attempts:type_name -> batchyard.raftlog.v1.ReportAttempts
-	38, // 37: batchyard.raftlog.v1.Command.retract_tasks:type_name -> batchyard.raftlog.v1.RetractTasks
-	39, // 38: batchyard.raftlog.v1.Command.put_application:type_name -> batchyard.raftlog.v1.PutApplication
-	40, // 39: batchyard.raftlog.v1.Command.delete_application:type_name -> batchyard.raftlog.v1.DeleteApplication
-	45, // 40: batchyard.raftlog.v1.PutAccount.record:type_name -> batchyard.raftlog.v1.AccountRecord
-	46, // 41: batchyard.raftlog.v1.PutJoinToken.record:type_name -> batchyard.raftlog.v1.JoinTokenRecord
-	47, // 42: batchyard.raftlog.v1.UseJoinToken.facts:type_name -> batchyard.agent.v1.NodeFacts
-	48, // 43: batchyard.raftlog.v1.PutMember.record:type_name -> batchyard.raftlog.v1.MemberRecord
-	49, // 44: batchyard.raftlog.v1.CreatePool.pool:type_name -> batchyard.api.v1.Pool
-	50, // 45: batchyard.raftlog.v1.UpdatePool.update:type_name -> batchyard.api.v1.PoolUpdateOptions
-	51, // 46: batchyard.raftlog.v1.UpdatePool.conditions:type_name -> batchyard.api.v1.Conditions
-	51, // 47: batchyard.raftlog.v1.DeletePool.conditions:type_name -> batchyard.api.v1.Conditions
-	52, // 48: batchyard.raftlog.v1.ResizePool.options:type_name -> batchyard.api.v1.PoolResizeOptions
-	51, // 49: batchyard.raftlog.v1.ResizePool.conditions:type_name -> batchyard.api.v1.Conditions
-	51, // 50: batchyard.raftlog.v1.StopPoolResize.conditions:type_name -> batchyard.api.v1.Conditions
-	53, // 51: batchyard.raftlog.v1.RemoveNodes.options:type_name -> batchyard.api.v1.NodeRemoveOptions
-	51, // 52: batchyard.raftlog.v1.RemoveNodes.conditions:type_name -> batchyard.api.v1.Conditions
-	54, // 53: batchyard.raftlog.v1.FinishResize.errors:type_name -> batchyard.api.v1.ResizeError
-	47, // 54: batchyard.raftlog.v1.NodeHello.facts:type_name -> batchyard.agent.v1.NodeFacts
-	55, // 55: batchyard.raftlog.v1.SetNodeScheduling.option:type_name -> batchyard.api.v1.NodeDisableSchedulingOption
-	56, // 56: batchyard.raftlog.v1.SetNodeState.state:type_name -> batchyard.api.v1.NodeState
-	57, // 57: batchyard.raftlog.v1.SetNodeState.errors:type_name -> batchyard.api.v1.NodeError
-	58, // 58: batchyard.raftlog.v1.CreateJob.job:type_name -> batchyard.api.v1.Job
-	59, // 59: batchyard.raftlog.v1.UpdateJob.update:type_name -> batchyard.api.v1.JobUpdateOptions
-	51, // 60: batchyard.raftlog.v1.UpdateJob.conditions:type_name -> batchyard.api.v1.Conditions
-	51, // 61: batchyard.raftlog.v1.DeleteJob.conditions:type_name -> batchyard.api.v1.Conditions
-	60, // 62: batchyard.raftlog.v1.DisableJob.option:type_name -> batchyard.api.v1.DisableJobOption
-	51, // 63: batchyard.raftlog.v1.DisableJob.conditions:type_name -> batchyard.api.v1.Conditions
-	51, // 64: batchyard.raftlog.v1.EnableJob.conditions:type_name -> batchyard.api.v1.Conditions
-	51, // 65: batchyard.raftlog.v1.TerminateJob.conditions:type_name -> batchyard.api.v1.Conditions
-	61, // 66: batchyard.raftlog.v1.NewTask.depends_on:type_name -> batchyard.api.v1.TaskDependencies
-	28, // 67: batchyard.raftlog.v1.AddTasks.tasks:type_name -> batchyard.raftlog.v1.NewTask
-	62, // 68: batchyard.raftlog.v1.UpdateTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	51, // 69: batchyard.raftlog.v1.UpdateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	51, // 70: batchyard.raftlog.v1.DeleteTask.conditions:type_name -> batchyard.api.v1.Conditions
-	51, // 71: batchyard.raftlog.v1.TerminateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	51, // 72: batchyard.raftlog.v1.ReactivateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	35, // 73: batchyard.raftlog.v1.AssignTasks.nodes:type_name -> batchyard.raftlog.v1.NodePlan
-	36, // 74: batchyard.raftlog.v1.NodePlan.tasks:type_name -> batchyard.raftlog.v1.PlannedTask
-	63, // 75: batchyard.raftlog.v1.ReportAttempts.reports:type_name -> batchyard.agent.v1.AttemptReport
-	64, // 76: batchyard.raftlog.v1.RetractTasks.attempts:type_name -> batchyard.agent.v1.AttemptRef
-	65, // 77: batchyard.raftlog.v1.PutApplication.record:type_name -> batchyard.raftlog.v1.ApplicationRecord
-	66, // 78: batchyard.raftlog.v1.EnableAutoScale.options:type_name -> batchyard.api.v1.PoolEnableAutoScaleOptions
-	51, // 79: batchyard.raftlog.v1.EnableAutoScale.conditions:type_name -> batchyard.api.v1.Conditions
-	67, // 80: batchyard.raftlog.v1.RecordAutoScale.run:type_name -> batchyard.api.v1.AutoScaleRun
-	44, // 81: batchyard.raftlog.v1.RecordAutoScale.targets:type_name -> batchyard.raftlog.v1.AutoScaleTargets
-	68, // 82: batchyard.raftlog.v1.AutoScaleTargets.deallocation:type_name -> batchyard.api.v1.NodeDeallocationOption
-	83, // [83:83] is the sub-list for method output_type
-	83, // [83:83] is the sub-list for method input_type
-	83, // [83:83] is the sub-list for extension type_name
-	83, // [83:83] is the sub-list for extension extendee
-	0,  // [0:83] is the sub-list for field type_name
+	45, // 30: batchyard.raftlog.v1.Command.create_job_schedule:type_name -> batchyard.raftlog.v1.CreateJobSchedule
+	46, // 31: batchyard.raftlog.v1.Command.update_job_schedule:type_name -> batchyard.raftlog.v1.UpdateJobSchedule
+	47, // 32: batchyard.raftlog.v1.Command.delete_job_schedule:type_name -> batchyard.raftlog.v1.DeleteJobSchedule
+	48, // 33: batchyard.raftlog.v1.Command.disable_job_schedule:type_name -> batchyard.raftlog.v1.DisableJobSchedule
+	49, // 34: batchyard.raftlog.v1.Command.enable_job_schedule:type_name -> batchyard.raftlog.v1.EnableJobSchedule
+	50, // 35: batchyard.raftlog.v1.Command.terminate_job_schedule:type_name -> batchyard.raftlog.v1.TerminateJobSchedule
+	51, // 36: batchyard.raftlog.v1.Command.step_job_schedule:type_name -> batchyard.raftlog.v1.StepJobSchedule
+	52, // 37: batchyard.raftlog.v1.Command.advance_job_schedule:type_name -> batchyard.raftlog.v1.AdvanceJobSchedule
+	29, // 38: batchyard.raftlog.v1.Command.add_tasks:type_name -> batchyard.raftlog.v1.AddTasks
+	30, // 39: batchyard.raftlog.v1.Command.update_task:type_name -> batchyard.raftlog.v1.UpdateTask
+	31, // 40: batchyard.raftlog.v1.Command.delete_task:type_name -> batchyard.raftlog.v1.DeleteTask
+	32, // 41: batchyard.raftlog.v1.Command.terminate_task:type_name -> batchyard.raftlog.v1.TerminateTask
+	33, // 42: batchyard.raftlog.v1.Command.reactivate_task:type_name -> batchyard.raftlog.v1.ReactivateTask
+	34, // 43: batchyard.raftlog.v1.Command.assign_tasks:type_name -> batchyard.raftlog.v1.AssignTasks
+	37, // 44: batchyard.raftlog.v1.Command.report_attempts:type_name -> batchyard.raftlog.v1.ReportAttempts
+	38, // 45: batchyard.raftlog.v1.Command.retract_tasks:type_name -> batchyard.raftlog.v1.RetractTasks
+	39, // 46: batchyard.raftlog.v1.Command.put_application:type_name -> batchyard.raftlog.v1.PutApplication
+	40, // 47: batchyard.raftlog.v1.Command.delete_application:type_name -> batchyard.raftlog.v1.DeleteApplication
+	53, // 48: batchyard.raftlog.v1.PutAccount.record:type_name -> batchyard.raftlog.v1.AccountRecord
+	54, // 49: batchyard.raftlog.v1.PutJoinToken.record:type_name -> batchyard.raftlog.v1.JoinTokenRecord
+	55, // 50: batchyard.raftlog.v1.UseJoinToken.facts:type_name -> batchyard.agent.v1.NodeFacts
+	56, // 51: batchyard.raftlog.v1.PutMember.record:type_name -> batchyard.raftlog.v1.MemberRecord
+	57, // 52: batchyard.raftlog.v1.CreatePool.pool:type_name -> batchyard.api.v1.Pool
+	58, // 53: batchyard.raftlog.v1.UpdatePool.update:type_name -> batchyard.api.v1.PoolUpdateOptions
+	59, // 54: batchyard.raftlog.v1.UpdatePool.conditions:type_name -> batchyard.api.v1.Conditions
+	59, // 55: batchyard.raftlog.v1.DeletePool.conditions:type_name -> batchyard.api.v1.Conditions
+	60, // 56: batchyard.raftlog.v1.ResizePool.options:type_name -> batchyard.api.v1.PoolResizeOptions
+	59, // 57: batchyard.raftlog.v1.ResizePool.conditions:type_name -> batchyard.api.v1.Conditions
+	59, // 58: batchyard.raftlog.v1.StopPoolResize.conditions:type_name -> batchyard.api.v1.Conditions
+	61, // 59: batchyard.raftlog.v1.RemoveNodes.options:type_name -> batchyard.api.v1.NodeRemoveOptions
+	59, // 60: batchyard.raftlog.v1.RemoveNodes.conditions:type_name -> batchyard.api.v1.Conditions
+	62, // 61: batchyard.raftlog.v1.FinishResize.errors:type_name -> batchyard.api.v1.ResizeError
+	55, // 62: batchyard.raftlog.v1.NodeHello.facts:type_name -> batchyard.agent.v1.NodeFacts
+	63, // 63: batchyard.raftlog.v1.SetNodeScheduling.option:type_name -> batchyard.api.v1.NodeDisableSchedulingOption
+	64, // 64: batchyard.raftlog.v1.SetNodeState.state:type_name -> batchyard.api.v1.NodeState
+	65, // 65: batchyard.raftlog.v1.SetNodeState.errors:type_name -> batchyard.api.v1.NodeError
+	66, // 66: batchyard.raftlog.v1.CreateJob.job:type_name -> batchyard.api.v1.Job
+	67, // 67: batchyard.raftlog.v1.UpdateJob.update:type_name -> batchyard.api.v1.JobUpdateOptions
+	59, // 68: batchyard.raftlog.v1.UpdateJob.conditions:type_name -> batchyard.api.v1.Conditions
+	59, // 69: batchyard.raftlog.v1.DeleteJob.conditions:type_name -> batchyard.api.v1.Conditions
+	68, // 70: batchyard.raftlog.v1.DisableJob.option:type_name -> batchyard.api.v1.DisableJobOption
+	59, // 71: batchyard.raftlog.v1.DisableJob.conditions:type_name -> batchyard.api.v1.Conditions
+	59, // 72: batchyard.raftlog.v1.EnableJob.conditions:type_name -> batchyard.api.v1.Conditions
+	59, // 73: batchyard.raftlog.v1.TerminateJob.conditions:type_name -> batchyard.api.v1.Conditions
+	69, // 74: batchyard.raftlog.v1.NewTask.depends_on:type_name -> batchyard.api.v1.TaskDependencies
+	28, // 75: batchyard.raftlog.v1.AddTasks.tasks:type_name -> batchyard.raftlog.v1.NewTask
+	70, // 76: batchyard.raftlog.v1.UpdateTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	59, // 77: batchyard.raftlog.v1.UpdateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	59, // 78: batchyard.raftlog.v1.DeleteTask.conditions:type_name -> batchyard.api.v1.Conditions
+	59, // 79: batchyard.raftlog.v1.TerminateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	59, // 80: batchyard.raftlog.v1.ReactivateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	35, // 81: batchyard.raftlog.v1.AssignTasks.nodes:type_name -> batchyard.raftlog.v1.NodePlan
+	36, // 82: batchyard.raftlog.v1.NodePlan.tasks:type_name -> batchyard.raftlog.v1.PlannedTask
+	71, // 83: batchyard.raftlog.v1.ReportAttempts.reports:type_name -> batchyard.agent.v1.AttemptReport
+	72, // 84: batchyard.raftlog.v1.RetractTasks.attempts:type_name -> batchyard.agent.v1.AttemptRef
+	73, // 85: batchyard.raftlog.v1.PutApplication.record:type_name -> batchyard.raftlog.v1.ApplicationRecord
+	74, // 86: batchyard.raftlog.v1.EnableAutoScale.options:type_name -> batchyard.api.v1.PoolEnableAutoScaleOptions
+	59, // 87: batchyard.raftlog.v1.EnableAutoScale.conditions:type_name -> batchyard.api.v1.Conditions
+	75, // 88: batchyard.raftlog.v1.RecordAutoScale.run:type_name -> batchyard.api.v1.AutoScaleRun
+	44, // 89: batchyard.raftlog.v1.RecordAutoScale.targets:type_name -> batchyard.raftlog.v1.AutoScaleTargets
+	76, // 90: batchyard.raftlog.v1.AutoScaleTargets.deallocation:type_name -> batchyard.api.v1.NodeDeallocationOption
+	91, // [91:91] is the sub-list for method output_type
+	91, // [91:91] is the sub-list for method input_type
+	91, // [91:91] is the sub-list for extension type_name
+	91, // [91:91] is the sub-list for extension extendee
+	0,  // [0:91] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_raftlog_v1_commands_proto_init() }
@@ -3693,6 +3856,7 @@ func file_batchyard_raftlog_v1_commands_proto_init() {
 		return
 	}
 	file_batchyard_raftlog_v1_records_proto_init()
+	file_batchyard_raftlog_v1_schedules_proto_init()
 	file_batchyard_raftlog_v1_commands_proto_msgTypes[0].OneofWrappers = []any{
 		(*Command_PutAccount)(nil),
 		(*Command_DeleteAccount)(nil),
@@ -3724,6 +3888,14 @@ func file_batchyard_raftlog_v1_commands_proto_init() {
 		(*Command_EnableJob)(nil),
 		(*Command_TerminateJob)(nil),
 		(*Command_AdvanceJob)(nil),
+		(*Command_CreateJobSchedule)(nil),
+		(*Command_UpdateJobSchedule)(nil),
+		(*Command_DeleteJobSchedule)(nil),
+		(*Command_DisableJobSchedule)(nil),
+		(*Command_EnableJobSchedule)(nil),
+		(*Command_TerminateJobSchedule)(nil),
+		(*Command_StepJobSchedule)(nil),
+		(*Command_AdvanceJobSchedule)(nil),
 		(*Command_AddTasks)(nil),
 		(*Command_UpdateTask)(nil),
 		(*Command_DeleteTask)(nil),

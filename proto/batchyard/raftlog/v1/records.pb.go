@@ -407,6 +407,10 @@ type JobRecord struct {
 	DisableOption v1.DisableJobOption `protobuf:"varint,6,opt,name=disable_option,json=disableOption,proto3,enum=batchyard.api.v1.DisableJobOption" json:"disable_option,omitempty"`
 	// What the job turns into when its last attempt has ended: reason of a termination.
 	PendingReason string `protobuf:"bytes,7,opt,name=pending_reason,json=pendingReason,proto3" json:"pending_reason,omitempty"`
+	// Number of the pool that was made for the job alone.
+	AutoPool uint64 `protobuf:"varint,20,opt,name=auto_pool,json=autoPool,proto3" json:"auto_pool,omitempty"`
+	// Number of the job schedule that made the job.
+	JobSchedule   uint64 `protobuf:"varint,21,opt,name=job_schedule,json=jobSchedule,proto3" json:"job_schedule,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -488,6 +492,20 @@ func (x *JobRecord) GetPendingReason() string {
 		return x.PendingReason
 	}
 	return ""
+}
+
+func (x *JobRecord) GetAutoPool() uint64 {
+	if x != nil {
+		return x.AutoPool
+	}
+	return 0
+}
+
+func (x *JobRecord) GetJobSchedule() uint64 {
+	if x != nil {
+		return x.JobSchedule
+	}
+	return 0
 }
 
 // JobCounts are kept apart from the job, which changes rarely.
@@ -1285,7 +1303,7 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	" \x01(\x05R\x04cpus\x12!\n" +
 	"\fmemory_bytes\x18\v \x01(\x03R\vmemoryBytes\x12\x18\n" +
 	"\aleaving\x18\f \x01(\bR\aleaving\x12\x17\n" +
-	"\aboot_id\x18\r \x01(\tR\x06bootId\"\x8c\x02\n" +
+	"\aboot_id\x18\r \x01(\tR\x06bootId\"\xcc\x02\n" +
 	"\tJobRecord\x12'\n" +
 	"\x03job\x18\x01 \x01(\v2\x15.batchyard.api.v1.JobR\x03job\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x10\n" +
@@ -1293,7 +1311,9 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\tnext_task\x18\x04 \x01(\x04R\bnextTask\x12\x1b\n" +
 	"\tnext_spec\x18\x05 \x01(\rR\bnextSpec\x12I\n" +
 	"\x0edisable_option\x18\x06 \x01(\x0e2\".batchyard.api.v1.DisableJobOptionR\rdisableOption\x12%\n" +
-	"\x0epending_reason\x18\a \x01(\tR\rpendingReason\"\x82\x03\n" +
+	"\x0epending_reason\x18\a \x01(\tR\rpendingReason\x12\x1b\n" +
+	"\tauto_pool\x18\x14 \x01(\x04R\bautoPool\x12!\n" +
+	"\fjob_schedule\x18\x15 \x01(\x04R\vjobSchedule\"\x82\x03\n" +
 	"\tJobCounts\x12\x16\n" +
 	"\x06active\x18\x01 \x01(\x03R\x06active\x12\x18\n" +
 	"\arunning\x18\x02 \x01(\x03R\arunning\x12\x1c\n" +
