@@ -51,14 +51,11 @@ type process struct {
 	args []string
 	env  []string
 	log  string
-	// within is put before the command, to run it in a namespace.
-	within []string
-	cmd    *exec.Cmd
+	cmd  *exec.Cmd
 }
 
 func (p *process) start() {
-	argv := append(append(append([]string{}, p.within...), program), p.args...)
-	p.cmd = exec.Command(argv[0], argv[1:]...)
+	p.cmd = exec.Command(program, p.args...)
 	p.cmd.Env = append(os.Environ(), p.env...)
 	out, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(p.t, err)
@@ -99,30 +96,28 @@ type cluster struct {
 	grpc    []string // the members' addresses
 	nodes   []*process
 	tuning  []string // flags of every coordinator
+	proxy   *proxy   // nil: none
 }
 
 // options of a cluster.
 type options struct {
 	members, nodes, slots int
 	tuning                []string
-	// host is where the coordinators listen; empty: loopback.
-	host string
+	// proxied puts a proxy, which can hold everything back, before the first member.
+	proxied bool
 	// state is where the coordinators keep theirs; empty: the test's directory.
 	state string
 }
 
 func newCluster(t *testing.T, o options) *cluster {
 	c := &cluster{t: t, dir: t.TempDir(), tuning: o.tuning}
-	if o.host == "" {
-		o.host = "127.0.0.1"
-	}
 	if o.state == "" {
 		o.state = c.dir
 	}
 	t.Cleanup(c.stop)
 	var err error
 	c.store, err = embedded.Start(t.Context(), embedded.Options{
-		Config:  embedded.Config{DataDir: filepath.Join(c.dir, "store"), Address: o.host + ":0", AccessKey: "faults", SecretKey: "faults-secret-key"},
+		Config:  embedded.Config{DataDir: filepath.Join(c.dir, "store"), Address: "127.0.0.1:0", AccessKey: "faults", SecretKey: "faults-secret-key"},
 		Command: []string{program, "objectstore"},
 	})
 	require.NoError(t, err)
@@ -144,13 +139,21 @@ func newCluster(t *testing.T, o options) *cluster {
 func (c *cluster) addMember(i int, o options) {
 	id := fmt.Sprintf("c%d", i)
 	data := filepath.Join(o.state, id)
-	address := func() string { return freeAddress(c.t, o.host) }
-	grpc := address()
+	grpc, host := freeAddress(c.t), "127.0.0.1"
+	listen := grpc
+	if o.proxied {
+		// What others are told is the same port of another address.
+		host = "127.0.0.2"
+		_, port, err := net.SplitHostPort(grpc)
+		require.NoError(c.t, err)
+		grpc = net.JoinHostPort(host, port)
+		c.proxy = startProxy(c.t, grpc, listen)
+	}
 	args := []string{"coordinator"}
 	if i > 0 {
 		args = append(args, "join", c.grpc[0], "--join-token-file", c.token("--coordinator"))
 	}
-	args = append(args, "--id", id, "--data-dir", data, "--host", o.host, "--listen-grpc", grpc, "--listen-https", address(), "--listen-raft", address(),
+	args = append(args, "--id", id, "--data-dir", data, "--host", host, "--listen-grpc", listen, "--listen-https", freeAddress(c.t), "--listen-raft", freeAddress(c.t),
 		"--store-endpoint", c.store.Endpoint(), "-v")
 	args = append(args, c.tuning...)
 	first := args
@@ -218,6 +221,9 @@ func (c *cluster) stop() {
 	}
 	if c.store != nil {
 		_ = c.store.Stop()
+	}
+	if c.proxy != nil {
+		c.proxy.stop()
 	}
 	left := processesIn(c.t, c.dir)
 	for pid := range left {
@@ -351,8 +357,8 @@ func (c *cluster) eventually(limit time.Duration, what string, done func() bool)
 	}
 }
 
-func freeAddress(t *testing.T, host string) string {
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+func freeAddress(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
 	return l.Addr().String()
