@@ -88,13 +88,12 @@ func (d *decision) compare(stay [2][]state.NodeInfo, targets [2]int) (missing in
 	return missing
 }
 
-// leastBusy chooses the nodes whose removal disturbs least: unusable ones, then those with the fewest tasks.
+// leastBusy chooses the nodes whose removal disturbs least: those that can't run tasks, then those with the fewest tasks.
 func leastBusy(nodes []state.NodeInfo, n int) []string {
 	sorted := append([]state.NodeInfo(nil), nodes...)
 	sort.SliceStable(sorted, func(a, b int) bool {
-		ra, rb := sorted[a].NodeRecord.Node.State != apiv1.NodeState_NODE_STATE_IDLE, sorted[b].NodeRecord.Node.State != apiv1.NodeState_NODE_STATE_IDLE
-		if ra != rb {
-			return ra
+		if works(sorted[a]) != works(sorted[b]) {
+			return works(sorted[b])
 		}
 		return sorted[a].Held < sorted[b].Held
 	})
@@ -103,4 +102,12 @@ func leastBusy(nodes []state.NodeInfo, n int) []string {
 		ids[i] = sorted[i].NodeRecord.Node.Id
 	}
 	return ids
+}
+
+func works(n state.NodeInfo) bool {
+	switch n.NodeRecord.Node.State {
+	case apiv1.NodeState_NODE_STATE_IDLE, apiv1.NodeState_NODE_STATE_RUNNING:
+		return true
+	}
+	return false
 }
