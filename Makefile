@@ -44,7 +44,7 @@ $(BIN)/minio:
 
 # Rooms with goroutines that share something; the others are pure, or slow under the detector.
 RACE_ROOMS := ./agent/task/... ./agent/session/... ./agent/files/... ./coordinator/api/... ./coordinator/azure ./coordinator/identity/... \
-	./coordinator/dispatch/... ./coordinator/schedule/... ./coordinator/pools/... ./coordinator/state/... ./internal/...
+	./coordinator/dispatch/... ./coordinator/schedule/... ./coordinator/pools/... ./coordinator/reconcile ./coordinator/state/... ./internal/...
 
 .PHONY: test-deps
 test-deps: $(BIN)/minio ## Install what the tests need
