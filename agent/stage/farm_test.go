@@ -125,6 +125,8 @@ func (b *buckets) Bucket(_ *apiv1.StoreAccess, name string) (storage.Store, erro
 	return missing{}, nil
 }
 
+func (b *buckets) Container(storage.Location) (storage.Store, error) { return missing{}, nil }
+
 func (b *buckets) Web(_ *apiv1.StoreAccess, loc storage.Location) (storage.Store, string, error) {
 	s, err := b.Bucket(nil, "web")
 	return s, filepath.Base(identity(loc)), err

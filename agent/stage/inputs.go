@@ -137,10 +137,10 @@ func (s *Stager) listed(ctx context.Context, r *apiv1.ResourceFile) ([]input, er
 	access := s.cfg.Access()
 	t, err := containerOf(access, r)
 	if err != nil {
-		return nil, userFailure(batcherr.CodeBlobDownloadMiscError, "The container of a resource file can't be used; give s3://bucket or s3://bucket/folder, or the name of an auto-storage container.", err,
+		return nil, userFailure(batcherr.CodeBlobDownloadMiscError, "The container of a resource file can't be used; give s3://bucket, s3://bucket/folder, the URL of a container of Azure Storage with its signature, or the name of an auto-storage container.", err,
 			detail{"FilePath", r.GetFilePath()})
 	}
-	store, err := s.cfg.Stores.Bucket(access, t.bucket)
+	store, err := s.group(access, t)
 	if err != nil {
 		return nil, newFailure(batcherr.CodeBlobDownloadMiscError, "The store of "+t.String()+" can't be used.", err)
 	}
@@ -155,7 +155,7 @@ func (s *Stager) listed(ctx context.Context, r *apiv1.ResourceFile) ([]input, er
 		relative := strings.TrimPrefix(object.Key, t.key)
 		in := input{
 			store: store, key: object.Key, object: &object,
-			source: "s3://" + t.bucket + "/" + object.Key, identity: access.GetEndpoint() + "\ns3://" + t.bucket + "/" + object.Key,
+			source: t.object(object.Key), identity: t.identity(access, object.Key),
 			name: under(r.GetFilePath()) + relative,
 		}
 		if folder, ok := strings.CutSuffix(in.name, "/"); ok {
@@ -183,6 +183,14 @@ func under(dir string) string {
 	return strings.TrimSuffix(dir, "/") + "/"
 }
 
+// group opens a target that is a group of objects; keys in it begin with the target's.
+func (s *Stager) group(access *apiv1.StoreAccess, t target) (storage.Store, error) {
+	if t.blob {
+		return s.cfg.Stores.Container(t.web)
+	}
+	return s.cfg.Stores.Bucket(access, t.bucket)
+}
+
 func containerOf(access *apiv1.StoreAccess, r *apiv1.ResourceFile) (target, error) {
 	if name := r.GetAutoStorageContainerName(); name != "" {
 		return autoStorage(access, name)
@@ -191,8 +199,8 @@ func containerOf(access *apiv1.StoreAccess, r *apiv1.ResourceFile) (target, erro
 		return target{}, errors.New("the resource file has no source")
 	}
 	t, err := container(access, r.GetStorageContainerUrl())
-	if err == nil && t.bucket == "" {
-		err = errors.New("only containers of the account's own store can be listed")
+	if err == nil && !t.listable() {
+		err = errors.New("only buckets of the account's store and containers of Azure Storage can be listed")
 	}
 	return t, err
 }

@@ -8,21 +8,51 @@ import (
 
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 	"github.com/batchyard/batchyard/storage"
+	"github.com/batchyard/batchyard/storage/blob"
 )
 
-// target is where objects are: a bucket and a prefix or key in it, or one URL that plain HTTP reaches.
+// target is where objects are: a bucket and a prefix or key in it, a container of Azure Storage, or one URL that plain HTTP reaches.
 type target struct {
 	bucket string
 	key    string           // in the bucket: an object's key, or a prefix that is "" or ends in /
 	web    storage.Location // set when bucket is ""
+	blob   bool             // web is a container of Azure Storage
 }
 
 // String is the target without credentials.
 func (t target) String() string {
-	if t.bucket == "" {
+	switch {
+	case t.blob:
+		return t.containerURL()
+	case t.bucket == "":
 		return t.web.String()
 	}
 	return "s3://" + t.bucket + "/" + t.key
+}
+
+// listable says whether the target is a group of objects that can be listed and written to.
+func (t target) listable() bool { return t.bucket != "" || t.blob }
+
+// object is the address of one of the target's objects, without credentials.
+func (t target) object(key string) string {
+	if t.blob {
+		return t.containerURL() + key
+	}
+	return "s3://" + t.bucket + "/" + key
+}
+
+// identity names one of the target's objects in the whole world.
+func (t target) identity(access *apiv1.StoreAccess, key string) string {
+	if t.blob {
+		return t.object(key)
+	}
+	return access.GetEndpoint() + "\n" + t.object(key)
+}
+
+// containerURL is the container's address without its signature, ending in a slash.
+func (t target) containerURL() string {
+	text, _, _ := strings.Cut(t.web.URL(), "?")
+	return strings.TrimRight(text, "/") + "/"
 }
 
 // autoStorage resolves the name of an auto-storage container: a folder of the account's own bucket.
@@ -61,8 +91,8 @@ func locate(access *apiv1.StoreAccess, text string) (target, error) {
 	}
 }
 
-// container resolves the URL of a bucket, or of a folder in one, to a prefix. A URL that plain HTTP alone reaches stays
-// one: it may be a signed URL that one file can be written to.
+// container resolves the URL of a bucket, or of a folder in one, to a prefix, or that of a container of Azure Storage. A URL
+// that plain HTTP alone reaches stays one: it may be a signed URL that one file can be written to.
 func container(access *apiv1.StoreAccess, text string) (target, error) {
 	t, err := locate(access, text)
 	if err == nil && t.bucket != "" {
@@ -71,6 +101,7 @@ func container(access *apiv1.StoreAccess, text string) (target, error) {
 			t.key += "/"
 		}
 	}
+	t.blob = err == nil && t.bucket == "" && blob.Is(t.web)
 	return t, err
 }
 

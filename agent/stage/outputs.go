@@ -114,13 +114,13 @@ func (s *Stager) destined(to *apiv1.OutputFileBlobContainerDestination, p patter
 	access := s.cfg.Access()
 	t, err := container(access, to.GetContainerUrl())
 	if err != nil {
-		return nil, userFailure(batcherr.CodeFileUploadMiscError, "The destination of an output file can't be used; give s3://bucket, s3://bucket/folder or a URL signed for writing.", err)
+		return nil, userFailure(batcherr.CodeFileUploadMiscError, "The destination of an output file can't be used; give s3://bucket, s3://bucket/folder, the URL of a container of Azure Storage with its signature, or a URL signed for writing.", err)
 	}
-	if t.bucket == "" {
+	if !t.listable() {
 		return s.destinedToURL(access, t, to, names, log)
 	}
 	options := putOptions(to.GetUploadHeaders())
-	store, err := s.cfg.Stores.Bucket(access, t.bucket)
+	store, err := s.group(access, t)
 	if err != nil {
 		return nil, newFailure(batcherr.CodeFileUploadMiscError, "The store of "+t.String()+" can't be used.", err)
 	}
@@ -130,7 +130,7 @@ func (s *Stager) destined(to *apiv1.OutputFileBlobContainerDestination, p patter
 		if err := storage.ValidateKey(key); err != nil {
 			return nil, userFailure(batcherr.CodeFileUploadMiscError, fmt.Sprintf("%s can't be uploaded: no object can have its name.", beneath.Quote(name)), err, detail{"FilePath", name})
 		}
-		out = append(out, output{name: name, store: store, key: key, dest: "s3://" + t.bucket + "/" + key, options: options})
+		out = append(out, output{name: name, store: store, key: key, dest: t.object(key), options: options})
 	}
 	return out, nil
 }

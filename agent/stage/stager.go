@@ -49,6 +49,8 @@ type Config struct {
 type Stores interface {
 	// Bucket gives a bucket of the account's store, with keys as they are in the bucket.
 	Bucket(access *apiv1.StoreAccess, bucket string) (storage.Store, error)
+	// Container opens a container of Azure Storage by its URL, signature included.
+	Container(loc storage.Location) (storage.Store, error)
 	// Web gives a store in which key, which tells no secret, names the object at an http(s) URL.
 	Web(access *apiv1.StoreAccess, loc storage.Location) (s storage.Store, key string, err error)
 }

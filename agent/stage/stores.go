@@ -9,6 +9,7 @@ import (
 
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 	"github.com/batchyard/batchyard/storage"
+	"github.com/batchyard/batchyard/storage/blob"
 	"github.com/batchyard/batchyard/storage/s3"
 )
 
@@ -47,6 +48,11 @@ func (n *network) Bucket(access *apiv1.StoreAccess, bucket string) (storage.Stor
 		n.client, n.of = client, of
 	}
 	return n.client.Bucket(bucket, ""), nil
+}
+
+// Container implements Stores. Signatures differ from task to task, so that no client is kept; its connections close when they have been idle.
+func (n *network) Container(loc storage.Location) (storage.Store, error) {
+	return blob.Open(blob.Config{URL: loc, Dial: n.dial})
 }
 
 func newClient(access *apiv1.StoreAccess, dial storage.DialPolicy) (*s3.Client, error) {
