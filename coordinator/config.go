@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/batchyard/batchyard/coordinator/identity"
 	"github.com/batchyard/batchyard/coordinator/pools"
 	"github.com/batchyard/batchyard/coordinator/replica"
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
@@ -25,6 +26,10 @@ type Config struct {
 	ListenGRPC, ListenHTTPS, ListenRaft string
 	// ListenHTTP serves the REST API without TLS; only loopback addresses are accepted. Empty: not at all.
 	ListenHTTP string
+	// WebCertFile and WebKeyFile are a certificate that HTTPS shows instead of one of the cluster's authority; PEM, read again when they change.
+	WebCertFile, WebKeyFile string
+	// OIDC is another issuer whose tokens are accepted; nil: none.
+	OIDC *identity.OIDCConfig
 	// Host is the name or address at which others reach this member; empty: the host of the listening address, or the machine's name.
 	Host string
 	// ClusterName is put into a new cluster's authority.
@@ -87,6 +92,12 @@ func (c Config) Validate() error {
 		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
 			errs = append(errs, fmt.Errorf("plain HTTP is served on loopback only, not on %q", c.ListenHTTP))
 		}
+	}
+	if (c.WebCertFile == "") != (c.WebKeyFile == "") {
+		errs = append(errs, errors.New("a certificate for HTTPS and its key belong together"))
+	}
+	if c.OIDC != nil {
+		errs = append(errs, c.OIDC.Validate())
 	}
 	if c.Heartbeat <= 0 || c.Lease < 2*c.Heartbeat || c.Grace < 0 {
 		errs = append(errs, errors.New("the lease must be at least two heartbeats"))

@@ -34,6 +34,8 @@ type Coordinator struct {
 	server    *identity.ServerCertificate
 	sealer    *identity.Sealer
 	tokens    *identity.Tokens
+	oidc      *identity.OIDC            // nil: no other issuer
+	web       *identity.FileCertificate // nil: the authority's
 
 	state    *state.Store
 	replica  *replica.Replica
@@ -102,7 +104,15 @@ func (c *Coordinator) openIdentity(ctx context.Context) error {
 		return err
 	}
 	c.tokens = identity.NewTokens(c.keyring, identity.TokenLimits{User: maxUserToken, Task: maxTaskToken}, c.cfg.Now, rand.Reader)
-	return nil
+	if c.cfg.OIDC != nil {
+		if c.oidc, err = identity.NewOIDC(*c.cfg.OIDC, c.cfg.Now); err != nil {
+			return err
+		}
+	}
+	if c.cfg.WebCertFile != "" {
+		c.web, err = identity.LoadFileCertificate(c.cfg.WebCertFile, c.cfg.WebKeyFile)
+	}
+	return err
 }
 
 const (

@@ -47,11 +47,14 @@ func (c *Coordinator) wire(context.Context) error {
 	c.api, err = api.New(api.Config{
 		State: c.state, Proposer: c, Reader: c, Files: nodeFiles{c.dispatch}, Cluster: membership{c},
 		Tokens: c.tokens, Sealer: c.sealer, Joins: c.authority, Keyring: c.keyring, Scaler: c.scaler, Explains: explainer{c.dispatch},
-		Stores: accountStores{cluster: c.cfg.Store, users: c.cfg.StoreUsers},
+		Stores:   accountStores{cluster: c.cfg.Store, users: c.cfg.StoreUsers},
 		Endpoint: c.RESTEndpoint, Now: c.cfg.Now, Rand: rand.Reader, Logger: c.logger,
 	})
 	if err != nil {
 		return err
+	}
+	if c.oidc != nil {
+		c.api.Federate(c.oidc)
 	}
 	c.wireGRPC()
 	c.wireREST()
@@ -84,6 +87,9 @@ func (c *Coordinator) wireREST() {
 	})
 	c.webServers = append(c.webServers, webServer(c.toLeader(handler)))
 	c.webServers[0].TLSConfig = identity.WebTLS(c.server.Current, c.cfg.Now)
+	if c.web != nil {
+		c.webServers[0].TLSConfig.GetCertificate = identity.ShownTo(c.server.Current, c.web.Current)
+	}
 	if c.httpListener != nil {
 		c.webServers = append(c.webServers, webServer(c.toLeader(handler)))
 	}
@@ -192,8 +198,8 @@ func (k accountKeys) AccountKeys(_ context.Context, account string) ([][]byte, e
 // bearerTokens are the tokens that REST accepts.
 type bearerTokens struct{ *Coordinator }
 
-func (t bearerTokens) VerifyToken(_ context.Context, token string) (azure.Caller, error) {
-	caller, err := t.api.Authenticate(token)
+func (t bearerTokens) VerifyToken(ctx context.Context, token string) (azure.Caller, error) {
+	caller, err := t.api.Authenticate(ctx, token, "")
 	if err != nil {
 		return azure.Caller{}, err
 	}

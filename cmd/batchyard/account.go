@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -61,7 +64,7 @@ func newAccountEnvCommand(f *factory) *cobra.Command {
 		Use:   "env [ACCOUNT]",
 		Short: "Print the variables with which other programs use the account",
 		Long: `Print shell commands that set what other programs need: the Azure CLI and SDKs (AZURE_BATCH_*), S3 clients (AWS_*), and this
-one (BATCHYARD_*). They are secrets: the account's key, the keys of its store, and a token.`,
+one (BATCHYARD_*). They are secrets: the account's key, the keys of its store, and a token. Certificates go into files beside the context file.`,
 		Example: "  eval \"$(batchyard account env)\"\n  az batch job list",
 		Args:    between(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -79,6 +82,14 @@ func runAccountEnv(ctx context.Context, f *factory, s *session, id string) error
 	if err != nil && !batcherr.HasCode(batcherr.FromGRPC(err), batcherr.CodeStorageAccountNotFound) {
 		return err
 	}
+	caFile, err := f.authorityFile(s.context.Name, "cluster", []byte(s.context.CA))
+	if err != nil {
+		return err
+	}
+	storeCA, err := f.authorityFile(s.context.Name, "store", store.GetCaPem())
+	if err != nil {
+		return err
+	}
 	variables := []string{
 		"AZURE_BATCH_ACCOUNT", keys.GetAccountId(),
 		"AZURE_BATCH_ACCESS_KEY", keys.GetPrimary(),
@@ -88,9 +99,11 @@ func runAccountEnv(ctx context.Context, f *factory, s *session, id string) error
 		"AWS_SECRET_ACCESS_KEY", store.GetSecretKey(),
 		"AWS_SESSION_TOKEN", store.GetSessionToken(),
 		"AWS_REGION", store.GetRegion(),
+		"AWS_CA_BUNDLE", storeCA,
 		"BATCHYARD_BUCKET", store.GetBucket(),
 		client.EnvAddress, strings.Join(s.context.Addresses, ","),
 		client.EnvToken, s.context.Token,
+		client.EnvCA, caFile,
 	}
 	for i := 0; i+1 < len(variables); i += 2 {
 		if variables[i+1] == "" {
@@ -101,4 +114,21 @@ func runAccountEnv(ctx context.Context, f *factory, s *session, id string) error
 		}
 	}
 	return nil
+}
+
+// authorityFile keeps certificates in a file beside the context file, for programs that read them from one; "" where there are none.
+func (f *factory) authorityFile(contextName, what string, pem []byte) (string, error) {
+	if len(pem) == 0 {
+		return "", nil
+	}
+	path, err := client.ContextPath(f.getenv)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256([]byte(contextName))
+	name := filepath.Join(filepath.Dir(path), fmt.Sprintf("%s-authority-%x.pem", what, sum[:4]))
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return "", err
+	}
+	return name, os.WriteFile(name, pem, 0o600)
 }

@@ -10,20 +10,23 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/batchyard/batchyard/coordinator"
+	"github.com/batchyard/batchyard/coordinator/identity"
 	"github.com/batchyard/batchyard/internal/client"
 	"github.com/batchyard/batchyard/internal/trust"
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 )
 
 type coordinatorOptions struct {
-	f         *factory
-	cfg       coordinator.Config
-	bootstrap bool
-	account   string
-	storeCA   string
-	verbose   bool
-	joinFile  string
-	election  time.Duration
+	f          *factory
+	cfg        coordinator.Config
+	bootstrap  bool
+	account    string
+	storeCA    string
+	verbose    bool
+	joinFile   string
+	oidc       identity.OIDCConfig
+	oidcGrants []string
+	election   time.Duration
 }
 
 // Environment variables with the object store's credentials; in arguments any user could read them.
@@ -79,7 +82,11 @@ func (o *coordinatorOptions) flags(cmd *cobra.Command) {
 	flags.StringVar(&o.cfg.ListenGRPC, "listen-grpc", o.cfg.ListenGRPC, "address of gRPC, for users and agents")
 	flags.StringVar(&o.cfg.ListenHTTPS, "listen-https", o.cfg.ListenHTTPS, "address of HTTPS, for REST")
 	flags.StringVar(&o.cfg.ListenRaft, "listen-raft", o.cfg.ListenRaft, "address of Raft, for the other coordinators")
-	flags.StringVar(&o.cfg.ListenHTTP, "listen-http", "", "address of REST without TLS; loopback only")
+	flags.StringVar(&o.cfg.WebCertFile, "tls-cert", "", "PEM file with the certificate of HTTPS (default one of the cluster's authority)")
+	flags.StringVar(&o.cfg.WebKeyFile, "tls-key", "", "PEM file with its key")
+	flags.StringVar(&o.oidc.Issuer, "oidc-issuer", "", "URL of an OpenID issuer whose tokens are accepted")
+	flags.StringVar(&o.oidc.Audience, "oidc-audience", "batchyard", "audience that the issuer's tokens must have")
+	flags.StringArrayVar(&o.oidcGrants, "oidc-grant", nil, "what the issuer's tokens give: CLAIM=VALUE:ACCOUNT/ROLE, with the role admin, user or reader; may be repeated")
 	flags.StringVar(&o.cfg.Host, "host", "", "name or address at which others reach this machine (default its name)")
 	flags.StringVar(&o.cfg.ID, "id", "", "name of this member at its first start (default made of the machine's name)")
 	flags.DurationVar(&o.cfg.Lease, "lease", o.cfg.Lease, "how long a node's tasks go on without a coordinator")
@@ -141,6 +148,27 @@ func (o *coordinatorOptions) complete() error {
 	}
 	o.cfg.Raft.Heartbeat, o.cfg.Raft.Election, o.cfg.Raft.Lease = o.election, o.election, o.election*3/4
 	o.cfg.Logger = newLogger(o.f, o.verbose)
+	return o.completeOIDC()
+}
+
+func (o *coordinatorOptions) completeOIDC() error {
+	if o.oidc.Issuer == "" {
+		if len(o.oidcGrants) > 0 {
+			return usagef("grants need an issuer: name one with --oidc-issuer")
+		}
+		return nil
+	}
+	for _, text := range o.oidcGrants {
+		grant, err := identity.ParseOIDCGrant(text)
+		if err != nil {
+			return usage(err)
+		}
+		o.oidc.Grants = append(o.oidc.Grants, grant)
+	}
+	o.cfg.OIDC = &o.oidc
+	if err := o.oidc.Validate(); err != nil {
+		return usage(err)
+	}
 	return nil
 }
 

@@ -37,9 +37,13 @@ func WithCaller(ctx context.Context, caller Caller) context.Context {
 	return context.WithValue(ctx, callerKey{}, caller)
 }
 
-// Authenticate returns the caller that a bearer token stands for. The error is batcherr.KindUnauthenticated.
-func (s *Server) Authenticate(token string) (Caller, error) {
+// Authenticate returns the caller that a bearer token stands for, in the account that is chosen where the token leaves a choice. The error is
+// batcherr.KindUnauthenticated, or what the other issuer's tokens are refused with.
+func (s *Server) Authenticate(ctx context.Context, token, chosen string) (Caller, error) {
 	claims, err := s.core.Tokens.Verify(token)
+	if err != nil && s.federated != nil && !errors.Is(err, identity.ErrTokenExpired) {
+		claims, err = s.federated.Verify(ctx, token, chosen)
+	}
 	if err != nil {
 		return Caller{}, err
 	}
@@ -59,13 +63,18 @@ func (s *Server) caller(ctx context.Context) (c Caller, ok bool, err error) {
 	if !ok || err != nil {
 		return Caller{}, false, err
 	}
-	c, err = s.Authenticate(token)
-	if err != nil {
-		return Caller{}, false, err
+	chosen := ""
+	if values := md.Get(AccountHeader); len(values) > 0 {
+		chosen = values[0]
 	}
-	if chosen := md.Get(AccountHeader); len(chosen) > 0 && c.Access == identity.AccessAdmin {
-		c.Account = chosen[0]
-	} else if len(chosen) > 0 && chosen[0] != c.Account {
+	c, err = s.Authenticate(ctx, token, chosen)
+	switch {
+	case err != nil:
+		return Caller{}, false, err
+	case chosen == "":
+	case c.Access == identity.AccessAdmin:
+		c.Account = chosen
+	case chosen != c.Account:
 		return Caller{}, false, batcherr.Forbidden("Only administrators may choose another account than their own.")
 	}
 	return c, true, nil

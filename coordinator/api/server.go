@@ -61,6 +61,11 @@ type Tokens interface {
 	Verify(text string) (identity.Claims, error)
 }
 
+// Federated verifies the tokens of another issuer, for the account that is chosen where a token gives access to several.
+type Federated interface {
+	Verify(ctx context.Context, text, account string) (identity.Claims, error)
+}
+
 // Sealer encrypts the secrets that are stored in the state.
 type Sealer interface {
 	Seal(plaintext trust.Secret, context []byte) ([]byte, error)
@@ -124,8 +129,9 @@ func (c Config) validate() error {
 
 // Server is all the services that users call.
 type Server struct {
-	core   *core
-	policy map[string]rule
+	core      *core
+	federated Federated
+	policy    map[string]rule
 }
 
 // core is what the services share.
@@ -169,6 +175,9 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	apiv1.RegisterAccountServiceServer(r, &accountService{core: s.core})
 	apiv1.RegisterClusterServiceServer(r, &clusterService{core: s.core})
 }
+
+// Federate accepts the tokens of another issuer too. It is called before the first call is served.
+func (s *Server) Federate(f Federated) { s.federated = f }
 
 // propose has the command applied in the caller's account and returns its result; a refusal is an error.
 func (c *core) propose(ctx context.Context, g grant, cmd *raftlogv1.Command) (state.Result, error) {
