@@ -55,12 +55,28 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	a.loadBoot()
+	for {
+		err := a.live(ctx)
+		var again *restartError
+		if !errors.As(err, &again) {
+			return a.leave(ctx, err)
+		}
+		if err := a.restart(ctx, again.reimage); err != nil {
+			a.cfg.Logger.Error("node does not restart", "error", err)
+			pause(ctx, lifePause)
+		}
+	}
+}
+
+// live joins, if need be, and works until the end of the node, of ctx or of the boot.
+func (a *Agent) live(ctx context.Context) error {
 	if err := os.MkdirAll(a.cfg.NodeRoot, 0o755); err != nil {
 		return fmt.Errorf("making the node's root directory: %w", err)
 	}
 	enrolled, addresses, err := enroll(ctx, &a.cfg, a.machine.facts)
 	if err != nil {
-		return a.leave(ctx, err)
+		return err
 	}
 	staging, err := newStaging(&a.cfg)
 	if err != nil {
@@ -68,7 +84,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	defer func() { _ = staging.stager.Close() }()
 	l := &life{agent: a, enrolled: enrolled, staging: staging, addresses: addresses}
-	return a.leave(ctx, l.repeat(ctx))
+	return l.repeat(ctx)
 }
 
 // leave decides what becomes of the tasks when the agent ends.
@@ -116,7 +132,8 @@ type life struct {
 func (l *life) repeat(ctx context.Context) error {
 	for {
 		err := l.once(ctx)
-		if ctx.Err() != nil || final(err) {
+		var again *restartError
+		if ctx.Err() != nil || final(err) || errors.As(err, &again) {
 			return err
 		}
 		l.agent.cfg.Logger.Error("agent begins again", "error", err)
@@ -140,8 +157,17 @@ func (l *life) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	keeper := l.keeper(runner)
 	group, ctx := errgroup.WithContext(ctx)
+	restart := make(chan *restartError, 1)
+	keeper := l.keeper(runner, restart)
+	group.Go(func() error {
+		select {
+		case again := <-restart:
+			return again
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
 	group.Go(func() error { return runner.Run(ctx) })
 	group.Go(func() error { return keeper.Run(ctx, l.addresses) })
 	group.Go(func() error { return l.renew(ctx, keeper) })
@@ -162,14 +188,22 @@ func (l *life) taskConfig(supervised *supervisor) task.Config {
 	}
 }
 
-func (l *life) keeper(runner *task.Runner) *session.Keeper {
+func (l *life) keeper(runner *task.Runner, restart chan<- *restartError) *session.Keeper {
 	cfg := &l.agent.cfg
+	orders := &orders{cfg: cfg, staging: l.staging}
 	return &session.Keeper{
 		Config: session.Config{
 			Tasks: runner, Reports: runner.Outbox(), Logger: cfg.Logger, Heartbeat: cfg.Heartbeat,
 			Facts: l.agent.machine.facts, Load: l.agent.machine.load,
 			Serve: func(ctx context.Context, req *agentv1.FileRequest, send func(*agentv1.TransferChunk) error, done <-chan struct{}) error {
 				return files.Serve(ctx, cfg.NodeRoot, req, send, done)
+			},
+			Follow: orders.follow,
+			Restart: func(order *agentv1.RestartNode) {
+				select {
+				case restart <- &restartError{reimage: order.GetReimage()}:
+				default: // it was told before
+				}
 			},
 		},
 		Dial:   l.enrolled.dial,

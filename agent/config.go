@@ -36,6 +36,8 @@ type Config struct {
 	CacheBytes int64
 	// Address is told to others as the node's; empty: that of the interface towards the coordinators.
 	Address string
+	// LogFile is where whoever starts the agent keeps what it logs; empty: nobody does.
+	LogFile string
 	Version string
 	Logger  *slog.Logger
 	// Now is the clock; nil: time.Now.

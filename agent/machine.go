@@ -15,11 +15,13 @@ import (
 
 // machine knows the computer that the agent runs on.
 type machine struct {
-	root    string // whose disk counts
-	address string
-	towards []string // addresses that show which interface faces the cluster
-	version string
-	booted  boot
+	root     string // whose disk counts
+	address  string
+	towards  []string // addresses that show which interface faces the cluster
+	version  string
+	system   boot // of the machine
+	booted   boot // the same, or the node's last restart since
+	restarts int  // since the machine's boot
 
 	mu   sync.Mutex
 	last cpuTimes
@@ -35,7 +37,8 @@ type boot struct {
 type cpuTimes struct{ busy, total uint64 }
 
 func newMachine(cfg *Config) *machine {
-	m := &machine{root: cfg.NodeRoot, address: cfg.Address, towards: cfg.Coordinators, version: cfg.Version, booted: readBoot()}
+	m := &machine{root: cfg.NodeRoot, address: cfg.Address, towards: cfg.Coordinators, version: cfg.Version, system: readBoot()}
+	m.booted = m.system
 	m.last = readCPU()
 	return m
 }

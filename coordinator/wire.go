@@ -37,6 +37,7 @@ func (c *Coordinator) wire(context.Context) error {
 		Lease: c.cfg.Lease, Heartbeat: c.cfg.Heartbeat,
 		Store:      func(account string) (*apiv1.StoreAccess, error) { return c.api.Store(account) },
 		AccountURL: func(string) string { return c.RESTEndpoint() },
+		TaskToken:  c.taskToken,
 		Addresses:  c.addresses, Leader: c.Leader, LeaderChanged: c.replica.LeaderChanged, Now: c.cfg.Now, Logger: c.logger,
 	})
 	c.scaler = &pools.AutoScaler{
@@ -45,7 +46,7 @@ func (c *Coordinator) wire(context.Context) error {
 	}
 	var err error
 	c.api, err = api.New(api.Config{
-		State: c.state, Proposer: c, Reader: c, Files: nodeFiles{c.dispatch}, Cluster: membership{c},
+		State: c.state, Proposer: c, Reader: c, Files: nodeFiles{c.dispatch}, Orders: c.dispatch, Cluster: membership{c},
 		Tokens: c.tokens, Sealer: c.sealer, Joins: c.authority, Keyring: c.keyring, Scaler: c.scaler, Explains: explainer{c.dispatch},
 		Stores:   accountStores{cluster: c.cfg.Store, users: c.cfg.StoreUsers},
 		Endpoint: c.RESTEndpoint, Now: c.cfg.Now, Rand: rand.Reader, Logger: c.logger,
@@ -154,6 +155,14 @@ type nodeFiles struct{ server *dispatch.Server }
 
 func (f nodeFiles) Transfer(ctx context.Context, node uint64, req *agentv1.FileRequest, each func(*agentv1.TransferChunk) error) error {
 	return f.server.Request(ctx, node, req, each)
+}
+
+// taskToken makes a token that reaches the task's own job and nothing else of the account.
+func (c *Coordinator) taskToken(account, job, task string) (string, error) {
+	token, _, err := c.tokens.Issue(identity.Claims{
+		Subject: job + "/" + task, Account: account, Access: identity.AccessTask, Job: job,
+	}, maxTaskToken)
+	return string(token.Reveal()), err
 }
 
 // explainer is the scheduler as the API asks it.

@@ -24,6 +24,12 @@ func (s *session) receive(ctx context.Context) error {
 			err = s.acknowledge(ctx, body.HeartbeatAck.GetNumber())
 		case *agentv1.CoordinatorMessage_File:
 			s.transfer(ctx, body.File)
+		case *agentv1.CoordinatorMessage_Order:
+			if restart := body.Order.GetRestart(); restart != nil {
+				s.cfg.Restart(restart)
+			} else {
+				s.order(ctx, body.Order)
+			}
 		case *agentv1.CoordinatorMessage_Welcome:
 			err = fmt.Errorf("%w: a second welcome", ErrProtocol)
 		default: // of a later version

@@ -64,6 +64,10 @@ type Config struct {
 	Tasks   Tasks
 	Reports Reports
 	Serve   ServeFunc
+	// Follow does what an order to the node asks, and says how many files it has uploaded.
+	Follow func(ctx context.Context, order *agentv1.NodeOrder) (uploaded int32, err error)
+	// Restart begins to end everything; it returns at once.
+	Restart func(*agentv1.RestartNode)
 	// Facts describes the machine; Load fills in what a heartbeat tells.
 	Facts func() *agentv1.NodeFacts
 	Load  func(*agentv1.Heartbeat)

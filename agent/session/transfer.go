@@ -27,6 +27,47 @@ func (s *session) transfer(ctx context.Context, req *agentv1.FileRequest) {
 	}
 }
 
+// order does what the node is asked for and answers like a request for files.
+func (s *session) order(ctx context.Context, order *agentv1.NodeOrder) {
+	begun := s.transfers.TryGo(func() error {
+		uploaded, err := s.cfg.Follow(ctx, order)
+		if err := s.tell(ctx, order.GetId(), uploaded, err); err != nil && ctx.Err() == nil {
+			s.cfg.Logger.Debug("order was not answered", "error", err)
+		}
+		return nil
+	})
+	if !begun {
+		s.cfg.Logger.Warn("too many file requests and orders at once", "limit", maxTransfers)
+	}
+}
+
+func (s *session) tell(ctx context.Context, id string, uploaded int32, failure error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := s.client.Transfer(ctx)
+	if err != nil {
+		return fmt.Errorf("opening a transfer: %w", err)
+	}
+	chunks := []*agentv1.TransferChunk{
+		{Id: id, Content: &agentv1.TransferChunk_Uploaded{Uploaded: uploaded}}, {Id: id, Content: &agentv1.TransferChunk_End{End: true}},
+	}
+	if failure != nil {
+		known := batcherr.From(failure)
+		text := known.Message
+		for _, v := range known.Values {
+			text += " " + v.Value
+		}
+		chunks = []*agentv1.TransferChunk{{Id: id, Content: &agentv1.TransferChunk_Error{Error: &agentv1.FileError{Code: known.Code, Message: text}}}}
+	}
+	for _, chunk := range chunks {
+		if err := stream.Send(chunk); err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+	}
+	_, err = stream.CloseAndRecv()
+	return err
+}
+
 func (s *session) answer(ctx context.Context, req *agentv1.FileRequest) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

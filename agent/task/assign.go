@@ -109,7 +109,7 @@ func (r *Runner) known(assignment *agentv1.Assignment) bool {
 func (r *Runner) add(ref Ref, assignment *agentv1.Assignment) {
 	job := r.book.specs.jobs[ref.Job]
 	spec := r.book.specs.specs[specKey{ref.Job, assignment.GetSpec()}]
-	directory, err := Directory(job.GetJobId(), assignment.GetTaskId())
+	directory, err := directoryOf(job, assignment)
 	if a := r.book.live[ref]; a != nil {
 		if a.spec == nil && spec != nil && err == nil {
 			r.complement(a, assignment, job, spec, directory)
@@ -123,7 +123,7 @@ func (r *Runner) add(ref Ref, assignment *agentv1.Assignment) {
 	}
 	a := &attempt{
 		ref: ref, assignment: assignment, job: job, spec: spec, directory: directory,
-		priority: assignment.GetPriority(), slots: max(assignment.GetSlots(), 1), state: State{Facts: factsOf(job, spec)},
+		priority: assignment.GetPriority(), slots: slotsOf(assignment), state: State{Facts: factsOf(job, spec)},
 	}
 	r.book.live[ref] = a
 	kept, again := r.book.retained.get(directory)
@@ -148,7 +148,7 @@ func (r *Runner) complement(a *attempt, assignment *agentv1.Assignment, job *age
 		r.book.used -= a.slots
 	}
 	a.assignment, a.job, a.spec, a.directory = assignment, job, spec, directory
-	a.priority, a.slots = assignment.GetPriority(), max(assignment.GetSlots(), 1)
+	a.priority, a.slots = assignment.GetPriority(), slotsOf(assignment)
 	a.state.Facts = factsOf(job, spec)
 	if a.state.Stage.HoldsSlots() {
 		r.book.used += a.slots

@@ -31,9 +31,14 @@ func (r *Runner) launchOf(a *attempt) launch {
 
 func (r *Runner) environmentOf(a *attempt) Environment {
 	common, own := settings(a.job, a.spec)
+	preparation := a.job.GetPreparationId()
+	if a.assignment.GetKind() == agentv1.AssignmentKind_ASSIGNMENT_KIND_PREPARATION {
+		preparation = ""
+	}
 	return Environment{
-		Place: r.cfg.Place, JobID: a.job.GetJobId(), TaskID: a.assignment.GetTaskId(),
-		Directory: absolute(r.cfg.Place.Root, a.directory), Common: common, Packages: a.variables, Settings: own,
+		Place: r.cfg.Place, JobID: a.job.GetJobId(), TaskID: a.assignment.GetTaskId(), JobPreparationID: preparation,
+		AuthenticationToken: a.assignment.GetAuthenticationToken(),
+		Directory:           absolute(r.cfg.Place.Root, a.directory), Common: common, Packages: a.variables, Settings: own,
 	}
 }
 

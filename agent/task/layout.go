@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/batchyard/batchyard/internal/lifecycle"
+	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
 )
 
 // Names below a node's root directory (Azure Batch, node directory layout).
@@ -39,6 +40,22 @@ func Directory(jobID, taskID string) (string, error) {
 	return path.Join(job, taskID), nil
 }
 
+// directoryOf is the directory of an assigned attempt.
+func directoryOf(job *agentv1.JobContext, assignment *agentv1.Assignment) (string, error) {
+	if assignment.GetKind() == agentv1.AssignmentKind_ASSIGNMENT_KIND_START {
+		return dirStartup, nil
+	}
+	return Directory(job.GetJobId(), assignment.GetTaskId())
+}
+
+// slotsOf is how many of the node's slots an attempt occupies. Start, preparation and release tasks run beside all others.
+func slotsOf(assignment *agentv1.Assignment) int32 {
+	if assignment.GetKind() != agentv1.AssignmentKind_ASSIGNMENT_KIND_UNSPECIFIED {
+		return 0
+	}
+	return max(assignment.GetSlots(), 1)
+}
+
 func jobDirectory(jobID string) (string, error) {
 	item, job, scheduled := strings.Cut(jobID, ":")
 	if !scheduled {
@@ -53,8 +70,11 @@ func jobDirectory(jobID string) (string, error) {
 // absolute joins a relative directory with slashes to the node's root.
 func absolute(root, relative string) string { return filepath.Join(root, filepath.FromSlash(relative)) }
 
-// isTaskDirectory says whether Directory could have made the name.
+// isTaskDirectory says whether directoryOf could have made the name.
 func isTaskDirectory(name string) bool {
+	if name == dirStartup {
+		return true
+	}
 	parts := strings.Split(name, "/")
 	if len(parts) != 4 || parts[0] != dirWorkItems {
 		return false

@@ -65,7 +65,7 @@ func (r *Runner) restore(found *image) {
 	}
 	for ref, saved := range found.attempts {
 		state, ok := stateOf(saved.change, factsOf(saved.job, saved.spec))
-		directory, err := Directory(saved.job.GetJobId(), saved.assignment.GetTaskId())
+		directory, err := directoryOf(saved.job, saved.assignment)
 		if !ok || err != nil {
 			r.cfg.Logger.Warn("record of an attempt makes no sense", "attempt", ref.String())
 			r.book.uncertain = true
@@ -73,7 +73,7 @@ func (r *Runner) restore(found *image) {
 		}
 		a := &attempt{
 			ref: ref, assignment: saved.assignment, job: saved.job, spec: saved.spec, directory: directory,
-			priority: saved.assignment.GetPriority(), slots: max(saved.assignment.GetSlots(), 1), state: state, journaled: true,
+			priority: saved.assignment.GetPriority(), slots: slotsOf(saved.assignment), state: state, journaled: true,
 			variables: saved.change.GetVariables(),
 		}
 		r.enter(a)

@@ -233,7 +233,7 @@ func (r *Runner) admit() {
 		return
 	}
 	for a := r.book.queue.next(); a != nil; a = r.book.queue.next() {
-		if r.book.used > 0 && r.book.used+a.slots > r.book.slots || r.book.slots == 0 {
+		if a.slots > 0 && r.book.used > 0 && r.book.used+a.slots > r.book.slots || r.book.slots == 0 {
 			return
 		}
 		r.book.queue.pop()

@@ -41,6 +41,7 @@ Stopped with SIGTERM it leaves its tasks running, so that a new version can take
 	flags.DurationVar(&o.cfg.OrphanTimeout, "orphan-timeout", 0, "end when no coordinator is found for so long; 0: never")
 	flags.DurationVar(&o.cfg.StopGrace, "stop-grace", o.cfg.StopGrace, "how long a task that is stopped may take to end by itself")
 	flags.StringVar(&o.cfg.Address, "address", "", "address that others are told as this node's")
+	flags.StringVar(&o.cfg.LogFile, "log-file", "", "file in which the agent's log is kept, to be uploaded on request")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "log everything")
 	return cmd
 }

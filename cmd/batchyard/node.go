@@ -17,7 +17,11 @@ func newNodeCommand(f *factory) *cobra.Command {
 		Short:   "Compute nodes of pools",
 		Example: "  batchyard node list demo\n  batchyard node show demo NODE",
 	}
-	cmd.AddCommand(newNodeListCommand(f), newNodeShowCommand(f), newNodeFilesCommand(f))
+	cmd.AddCommand(newNodeListCommand(f), newNodeShowCommand(f), newNodeFilesCommand(f),
+		newNodeLoginCommand(f), newNodeLogsCommand(f), newNodeUserCommand(f))
+	for _, action := range nodeActions() {
+		cmd.AddCommand(newNodeActionCommand(f, action))
+	}
 	return cmd
 }
 

@@ -60,16 +60,18 @@ func (c *core) plan(rec *raftlogv1.AccountRecord) (*apiv1.StoreAccess, error) {
 }
 
 // Store is how an account's objects are reached; nil where it has no store.
-func (s *Server) Store(account string) (*apiv1.StoreAccess, error) {
-	rec, ok := s.core.State.Account(account)
+func (s *Server) Store(account string) (*apiv1.StoreAccess, error) { return s.core.store(account) }
+
+func (c *core) store(account string) (*apiv1.StoreAccess, error) {
+	rec, ok := c.State.Account(account)
 	if !ok {
 		return nil, nil
 	}
-	plan, err := s.core.plan(rec)
+	plan, err := c.plan(rec)
 	if plan == nil || err != nil {
 		return nil, err
 	}
-	return s.core.Stores.Complete(plan), nil
+	return c.Stores.Complete(plan), nil
 }
 
 // ProvideStores makes in the store what the state says of the accounts, and ends what it does not say: for when an earlier change of both was cut

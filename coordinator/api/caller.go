@@ -47,6 +47,11 @@ func (s *Server) Authenticate(ctx context.Context, token, chosen string) (Caller
 	if err != nil {
 		return Caller{}, err
 	}
+	// A job of the same id that was made after the token is another job.
+	if job, ok := s.core.State.Job(claims.Account, claims.Job); ok && claims.Access == identity.AccessTask &&
+		job.Job.CreationTime.AsTime().Truncate(time.Second).After(claims.IssuedAt) {
+		return Caller{}, batcherr.Unauthenticated("The token is for a job that is no more.")
+	}
 	return Caller{Account: claims.Account, Access: claims.Access, Job: claims.Job, Subject: claims.Subject, Since: claims.IssuedAt}, nil
 }
 

@@ -21,6 +21,9 @@ func (c *core) checkJob(j *apiv1.Job, scheduled bool) error {
 	if j.PoolInfo == nil {
 		return batcherr.MissingProperty("poolInfo")
 	}
+	if err := checkJobTasks(j); err != nil {
+		return err
+	}
 	if err := checkEnvironment("commonEnvironmentSettings", j.CommonEnvironmentSettings); err != nil {
 		return err
 	}

@@ -54,6 +54,7 @@ func (c *core) showNode(info state.NodeInfo) *apiv1.Node {
 	node.TotalTasksSucceeded = proto.Int32(int32(info.Totals.GetTasksSucceeded()))
 	node.RunningTasksCount = proto.Int32(int32(info.Running))
 	node.RunningTaskSlotsCount = proto.Int32(info.RunningSlots)
+	node.StartTaskInfo = showStart(info.NodeRecord)
 	c.rules.blank(node)
 	return node
 }

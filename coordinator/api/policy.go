@@ -56,6 +56,16 @@ func policy() map[string]rule {
 		apiv1.NodeService_DisableNodeScheduling_FullMethodName: write,
 		apiv1.NodeService_EnableNodeScheduling_FullMethodName:  write,
 
+		apiv1.NodeService_RebootNode_FullMethodName:                 write,
+		apiv1.NodeService_ReimageNode_FullMethodName:                write,
+		apiv1.NodeService_DeallocateNode_FullMethodName:             write,
+		apiv1.NodeService_StartNode_FullMethodName:                  write,
+		apiv1.NodeService_CreateNodeUser_FullMethodName:             write,
+		apiv1.NodeService_UpdateNodeUser_FullMethodName:             write,
+		apiv1.NodeService_DeleteNodeUser_FullMethodName:             write,
+		apiv1.NodeService_GetNodeRemoteLoginSettings_FullMethodName: read,
+		apiv1.NodeService_UploadNodeLogs_FullMethodName:             write,
+
 		apiv1.JobService_CreateJob_FullMethodName:     write,
 		apiv1.JobService_GetJob_FullMethodName:        taskRead,
 		apiv1.JobService_ListJobs_FullMethodName:      read,
@@ -77,6 +87,8 @@ func policy() map[string]rule {
 		apiv1.JobScheduleService_DisableJobSchedule_FullMethodName:   write,
 		apiv1.JobScheduleService_EnableJobSchedule_FullMethodName:    write,
 		apiv1.JobScheduleService_TerminateJobSchedule_FullMethodName: write,
+
+		apiv1.JobService_ListPreparationAndReleaseTasks_FullMethodName: taskRead,
 
 		apiv1.TaskService_AddTasks_FullMethodName:       taskWrite,
 		apiv1.TaskService_GetTask_FullMethodName:        taskRead,

@@ -124,14 +124,19 @@ func (s *poolService) UpdatePool(ctx context.Context, req *apiv1.UpdatePoolReque
 	if update == nil {
 		update = &apiv1.PoolUpdateOptions{}
 	}
-	if err := s.checkPoolUpdate(update, req.GetCleared()); err != nil {
+	cleared := req.GetCleared()
+	if t := update.StartTask; t != nil && proto.Size(t) == 0 { // Azure Batch's way of removing it
+		update.StartTask, cleared = nil, append(cleared, "startTask")
+	}
+	if err := s.checkPoolUpdate(update, cleared); err != nil {
 		return nil, err
 	}
+	lifecycle.FillStartTask(update.StartTask)
 	if err := s.packagesExist(ctx, g, update.ApplicationPackageReferences); err != nil {
 		return nil, err
 	}
 	return s.write(ctx, g, &raftlogv1.Command{Kind: &raftlogv1.Command_UpdatePool{UpdatePool: &raftlogv1.UpdatePool{
-		PoolId: req.GetPoolId(), Update: update, Conditions: req.GetConditions(), Cleared: req.GetCleared(),
+		PoolId: req.GetPoolId(), Update: update, Conditions: req.GetConditions(), Cleared: cleared,
 	}}})
 }
 
@@ -153,6 +158,7 @@ func (s *poolService) ReplacePoolProperties(ctx context.Context, req *apiv1.Repl
 	if err := s.checkPoolUpdate(update, nil); err != nil {
 		return nil, err
 	}
+	lifecycle.FillStartTask(update.StartTask)
 	if err := s.packagesExist(ctx, g, update.ApplicationPackageReferences); err != nil {
 		return nil, err
 	}

@@ -39,6 +39,7 @@ type poolCommon interface {
 	GetTaskSlotsPerNode() int32
 	GetApplicationPackageReferences() []*apiv1.ApplicationPackageReference
 	GetMetadata() []*apiv1.MetadataItem
+	GetStartTask() *apiv1.StartTask
 	GetVirtualMachineConfiguration() *apiv1.VirtualMachineConfiguration
 }
 
@@ -47,6 +48,9 @@ func checkPoolCommon(p poolCommon) error {
 		return err
 	}
 	if err := checkSlotsPerNode(p); err != nil {
+		return err
+	}
+	if err := checkStartTask("startTask", p.GetStartTask()); err != nil {
 		return err
 	}
 	refs := p.GetApplicationPackageReferences()

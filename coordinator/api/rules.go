@@ -37,7 +37,9 @@ func roots() []proto.Message {
 	return []proto.Message{
 		&apiv1.Pool{}, &apiv1.PoolUpdateOptions{}, &apiv1.PoolReplaceOptions{}, &apiv1.PoolResizeOptions{}, &apiv1.NodeRemoveOptions{},
 		&apiv1.PoolEnableAutoScaleOptions{}, &apiv1.PoolEvaluateAutoScaleOptions{},
-		&apiv1.Node{}, &apiv1.NodeDisableSchedulingOptions{},
+		&apiv1.Node{}, &apiv1.NodeDisableSchedulingOptions{}, &apiv1.NodeRebootOptions{}, &apiv1.NodeReimageOptions{},
+		&apiv1.NodeDeallocateOptions{}, &apiv1.NodeUserCreateOptions{}, &apiv1.NodeUserUpdateOptions{}, &apiv1.UploadBatchServiceLogsOptions{},
+		&apiv1.JobPreparationAndReleaseTaskStatus{},
 		&apiv1.Job{}, &apiv1.JobUpdateOptions{}, &apiv1.JobDisableOptions{}, &apiv1.JobTerminateOptions{},
 		&apiv1.JobSchedule{}, &apiv1.JobScheduleUpdateOptions{},
 		&apiv1.Task{}, &apiv1.TaskConstraints{}, &apiv1.ApplicationDetail{},

@@ -102,6 +102,7 @@ type Config struct {
 	Proposer Proposer
 	Reader   Reader
 	Files    Files
+	Orders   NodeOrders
 	Cluster  Membership
 	Tokens   Tokens
 	Sealer   Sealer
@@ -119,8 +120,8 @@ type Config struct {
 
 func (c Config) validate() error {
 	switch {
-	case c.State == nil, c.Proposer == nil, c.Reader == nil, c.Files == nil, c.Cluster == nil:
-		return errors.New("api: State, Proposer, Reader, Files and Cluster are required")
+	case c.State == nil, c.Proposer == nil, c.Reader == nil, c.Files == nil, c.Orders == nil, c.Cluster == nil:
+		return errors.New("api: State, Proposer, Reader, Files, Orders and Cluster are required")
 	case c.Tokens == nil, c.Sealer == nil, c.Joins == nil, c.Keyring == nil, c.Stores == nil, c.Scaler == nil, c.Explains == nil, c.Rand == nil:
 		return errors.New("api: Tokens, Sealer, Joins, Keyring, Stores, Scaler, Explains and Rand are required")
 	}

@@ -177,7 +177,7 @@ func checkOwn(task *raftlogv1.NewTask, job *apiv1.Job) error {
 	if err := checkDisplayName("displayName", task.DisplayName); err != nil {
 		return err
 	}
-	if err := checkCommandLine(task.CommandLine); err != nil {
+	if err := checkCommandLine("commandLine", task.CommandLine); err != nil {
 		return err
 	}
 	if task.DependsOn == nil {

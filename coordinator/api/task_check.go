@@ -45,6 +45,9 @@ func (c *core) checkSpec(t *apiv1.Task, job *apiv1.Job) error {
 	if err := checkPackages("applicationPackageReferences", t.ApplicationPackageReferences); err != nil {
 		return err
 	}
+	if err := checkToken("authenticationTokenSettings", t.AuthenticationTokenSettings); err != nil {
+		return err
+	}
 	if err := checkUser("userIdentity", t.UserIdentity); err != nil {
 		return err
 	}
@@ -52,19 +55,19 @@ func (c *core) checkSpec(t *apiv1.Task, job *apiv1.Job) error {
 }
 
 // checkCommandLine is apart from checkSpec, since command lines often differ where all else is the same.
-func checkCommandLine(line string) error {
+func checkCommandLine(at path, line string) error {
 	if line == "" {
-		return batcherr.MissingProperty("commandLine")
+		return batcherr.MissingProperty(string(at))
 	}
 	for i := range len(line) {
 		if c := line[i]; c > ' ' {
 			break
 		} else if c == 0 || i == len(line)-1 {
-			return invalid("commandLine", "", "The command line is blank.")
+			return invalid(at, "", "The command line is blank.")
 		}
 	}
 	if strings.IndexByte(line, 0) >= 0 {
-		return invalid("commandLine", "", "The command line contains the character NUL.")
+		return invalid(at, "", "The command line contains the character NUL.")
 	}
 	return nil
 }

@@ -42,6 +42,7 @@ type fake struct {
 	lastUpdateJob  *apiv1.UpdateJobRequest
 	lastTerminate  *apiv1.TerminateJobRequest
 	lastList       *apiv1.ListOptions
+	lastNode       proto.Message
 	fail           error // of every call
 }
 

@@ -3,7 +3,6 @@ package azure
 import (
 	"context"
 
-	"github.com/batchyard/batchyard/internal/batcherr"
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 )
 
@@ -147,14 +146,11 @@ func listPreparationAndRelease(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	job, err := c.jobs.GetJob(ctx, &apiv1.GetJobRequest{JobId: c.param("jobId")})
+	page, err := c.jobs.ListPreparationAndReleaseTasks(ctx, &apiv1.ListPreparationAndReleaseTasksRequest{JobId: c.param("jobId"), Options: l.options})
 	if err != nil {
 		return err
 	}
-	if job.GetJobPreparationTask() == nil && job.GetJobReleaseTask() == nil {
-		return batcherr.Of(batcherr.CodeJobPreparationTaskNotSpecified)
-	}
-	return list(c, c.encoder(), "jobpreparationandreleasetaskstatuslist", []*apiv1.JobPreparationAndReleaseTaskStatus(nil), l, "")
+	return list(c, c.encoder(), "jobpreparationandreleasetaskstatuslist", page.GetStatuses(), l, page.GetNextPageToken())
 }
 
 func getTaskCounts(ctx context.Context, c *call) error {

@@ -87,31 +87,78 @@ func enableScheduling(ctx context.Context, c *call) error {
 }
 
 func rebootNode(ctx context.Context, c *call) error {
-	return refuseOnNode(ctx, c, &apiv1.NodeRebootOptions{}, true, "The node cannot be rebooted by this service.")
+	options := &apiv1.NodeRebootOptions{}
+	return nodeAction(c, options, func() (*apiv1.Written, error) {
+		return c.nodes.RebootNode(ctx, &apiv1.RebootNodeRequest{PoolId: c.param("poolId"), NodeId: c.param("nodeId"), Options: options})
+	})
 }
 
 func reimageNode(ctx context.Context, c *call) error {
-	return refuseOnNode(ctx, c, &apiv1.NodeReimageOptions{}, true, "The node cannot be reimaged by this service.")
-}
-
-func startNode(ctx context.Context, c *call) error {
-	return refuseOnNode(ctx, c, nil, true, "The node is not deallocated.")
+	options := &apiv1.NodeReimageOptions{}
+	return nodeAction(c, options, func() (*apiv1.Written, error) {
+		return c.nodes.ReimageNode(ctx, &apiv1.ReimageNodeRequest{PoolId: c.param("poolId"), NodeId: c.param("nodeId"), Options: options})
+	})
 }
 
 func deallocateNode(ctx context.Context, c *call) error {
-	return refuseOnNode(ctx, c, &apiv1.NodeDeallocateOptions{}, true, "The node cannot be deallocated by this service.")
+	options := &apiv1.NodeDeallocateOptions{}
+	return nodeAction(c, options, func() (*apiv1.Written, error) {
+		return c.nodes.DeallocateNode(ctx, &apiv1.DeallocateNodeRequest{PoolId: c.param("poolId"), NodeId: c.param("nodeId"), Options: options})
+	})
+}
+
+func startNode(ctx context.Context, c *call) error {
+	w, err := c.nodes.StartNode(ctx, &apiv1.StartNodeRequest{PoolId: c.param("poolId"), NodeId: c.param("nodeId")})
+	if err != nil {
+		return err
+	}
+	return c.written(w, "")
+}
+
+// nodeAction reads the options, which may be absent, and answers what act does.
+func nodeAction(c *call, options proto.Message, act func() (*apiv1.Written, error)) error {
+	if _, err := c.read(options, c.codec.shapeOf(options), true); err != nil {
+		return err
+	}
+	w, err := act()
+	if err != nil {
+		return err
+	}
+	return c.written(w, "")
 }
 
 func getRemoteLogin(ctx context.Context, c *call) error {
-	return refuseOnNode(ctx, c, nil, true, "The node has no address for remote login.")
+	settings, err := c.nodes.GetNodeRemoteLoginSettings(ctx, &apiv1.GetNodeRemoteLoginSettingsRequest{
+		PoolId: c.param("poolId"), NodeId: c.param("nodeId"),
+	})
+	if err != nil {
+		return err
+	}
+	return c.entity("nodes", settings, nil)
 }
 
 func uploadLogs(ctx context.Context, c *call) error {
-	return refuseOnNode(ctx, c, &apiv1.UploadBatchServiceLogsOptions{}, false, "The node's service logs cannot be uploaded.")
+	options := &apiv1.UploadBatchServiceLogsOptions{}
+	if _, err := c.read(options, c.codec.shapeOf(options), false); err != nil {
+		return err
+	}
+	result, err := c.nodes.UploadNodeLogs(ctx, &apiv1.UploadNodeLogsRequest{PoolId: c.param("poolId"), NodeId: c.param("nodeId"), Options: options})
+	if err != nil {
+		return err
+	}
+	return c.entity("nodes", result, nil)
 }
 
 func createUser(ctx context.Context, c *call) error {
-	return refuseOnNode(ctx, c, &apiv1.NodeUserCreateOptions{}, false, "Users cannot be added to the node.")
+	user := &apiv1.NodeUserCreateOptions{}
+	if _, err := c.read(user, c.codec.shapeOf(user), false); err != nil {
+		return err
+	}
+	w, err := c.nodes.CreateNodeUser(ctx, &apiv1.CreateNodeUserRequest{PoolId: c.param("poolId"), NodeId: c.param("nodeId"), User: user})
+	if err != nil {
+		return err
+	}
+	return c.written(w, "")
 }
 
 func replaceUser(ctx context.Context, c *call) error {
@@ -119,28 +166,23 @@ func replaceUser(ctx context.Context, c *call) error {
 	if _, err := c.read(user, c.codec.shapeOf(user), false); err != nil {
 		return err
 	}
-	return deleteUser(ctx, c)
+	w, err := c.nodes.UpdateNodeUser(ctx, &apiv1.UpdateNodeUserRequest{
+		PoolId: c.param("poolId"), NodeId: c.param("nodeId"), Name: c.param("userName"), User: user,
+	})
+	if err != nil {
+		return err
+	}
+	return c.written(w, "")
 }
 
-// deleteUser answers that the user does not exist, as none could be added.
 func deleteUser(ctx context.Context, c *call) error {
-	if _, err := c.node(ctx); err != nil {
+	w, err := c.nodes.DeleteNodeUser(ctx, &apiv1.DeleteNodeUserRequest{
+		PoolId: c.param("poolId"), NodeId: c.param("nodeId"), Name: c.param("userName"),
+	})
+	if err != nil {
 		return err
 	}
-	return batcherr.Of(batcherr.CodeNodeUserNotFound)
-}
-
-// refuseOnNode checks the body and the node and answers OperationNotValidOnNode.
-func refuseOnNode(ctx context.Context, c *call, body proto.Message, optional bool, reason string) error {
-	if body != nil {
-		if _, err := c.read(body, c.codec.shapeOf(body), optional); err != nil {
-			return err
-		}
-	}
-	if _, err := c.node(ctx); err != nil {
-		return err
-	}
-	return batcherr.Of(batcherr.CodeOperationNotValidOnNode).With(batcherr.ValueReason, reason)
+	return c.written(w, "")
 }
 
 // listExtensions answers an empty list: nodes have no VM extensions.

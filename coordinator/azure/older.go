@@ -44,7 +44,10 @@ func noCertificate(_ context.Context, c *call) error {
 
 // getRemoteDesktop is only for Windows nodes with a reachable address.
 func getRemoteDesktop(ctx context.Context, c *call) error {
-	return refuseOnNode(ctx, c, nil, true, "Remote desktop is not available on the node.")
+	if _, err := c.node(ctx); err != nil {
+		return err
+	}
+	return batcherr.Of(batcherr.CodeOperationNotValidOnNode).With(batcherr.ValueReason, "Remote desktop is not available on the node.")
 }
 
 func lifetimeStatistics(context.Context, *call) error {

@@ -6,8 +6,10 @@ import (
 	"encoding/hex"
 
 	"github.com/batchyard/batchyard/coordinator/state"
+	"github.com/batchyard/batchyard/internal/lifecycle"
 	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
+	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -28,6 +30,9 @@ func (s *session) assignLoop(welcome *agentv1.CoordinatorMessage) error {
 	if err := s.sendComplete(); err != nil {
 		return err
 	}
+	if err := s.sendAction(); err != nil {
+		return err
+	}
 	for {
 		select {
 		case <-s.ctx.Done():
@@ -46,7 +51,27 @@ func (s *session) assignLoop(welcome *agentv1.CoordinatorMessage) error {
 		if err := s.sendChanges(c); err != nil {
 			return err
 		}
+		if !c.Record && !c.Released {
+			continue
+		}
+		if err := s.sendAction(); err != nil {
+			return err
+		}
 	}
+}
+
+// sendAction has the node restart where a user wants it to and nothing is left on it.
+func (s *session) sendAction() error {
+	n, ok := s.server.cfg.State.NodeByUID(s.node.Uid)
+	if !ok || n.Action.GetKind() == 0 || n.Held > 0 || n.Action.Number == s.ordered {
+		return nil
+	}
+	s.ordered = n.Action.Number
+	return s.send(&agentv1.CoordinatorMessage{Message: &agentv1.CoordinatorMessage_Order{Order: &agentv1.NodeOrder{
+		Order: &agentv1.NodeOrder_Restart{Restart: &agentv1.RestartNode{
+			Number: n.Action.Number, Reimage: n.Action.Kind == raftlogv1.NodeActionKind_NODE_ACTION_KIND_REIMAGE,
+		}},
+	}}})
 }
 
 // sendComplete sends everything that the node is to hold. Large sets go on as increments of the same set.
@@ -131,7 +156,8 @@ func (s *session) build(tasks []state.HeldTask, complete bool) (*agentv1.Assignm
 		}
 		m.Add = append(m.Add, &agentv1.Assignment{
 			Ref: task.Ref(), Spec: task.Spec, TaskId: task.TaskID, CommandLine: task.CommandLine,
-			Slots: task.Slots, Priority: task.Priority, Constraints: task.Constraints,
+			Slots: task.Slots, Priority: task.Priority, Constraints: task.Constraints, Kind: task.Kind,
+			AuthenticationToken: s.token(task),
 		})
 	}
 	return m, nil
@@ -142,7 +168,7 @@ func (s *session) introduce(m *agentv1.Assignments, task state.HeldTask) error {
 	if key := (sentSpec{job: task.Job}); !s.sent[key] {
 		s.sent[key] = true
 		job, ok := s.server.cfg.State.JobByUID(task.Job)
-		if !ok {
+		if !ok && task.Job != 0 {
 			return nil
 		}
 		pool, _ := s.server.cfg.State.Pool(s.node.Account, s.node.PoolId)
@@ -151,7 +177,8 @@ func (s *session) introduce(m *agentv1.Assignments, task state.HeldTask) error {
 			return err
 		}
 		m.Jobs = append(m.Jobs, &agentv1.JobContext{
-			Job: task.Job, JobId: job.Job.Id, Environment: job.Job.CommonEnvironmentSettings, Packages: packages,
+			Job: task.Job, JobId: job.GetJob().GetId(), Environment: job.GetJob().GetCommonEnvironmentSettings(), Packages: packages,
+			PreparationId: job.GetJob().GetJobPreparationTask().GetId(),
 		})
 	}
 	key := sentSpec{job: task.Job, spec: task.Spec}
@@ -159,7 +186,7 @@ func (s *session) introduce(m *agentv1.Assignments, task state.HeldTask) error {
 		return nil
 	}
 	s.sent[key] = true
-	spec, err := s.server.cfg.State.Spec(task.Job, task.Spec)
+	spec, err := s.spec(task)
 	if err != nil || spec == nil {
 		return err
 	}
@@ -169,6 +196,28 @@ func (s *session) introduce(m *agentv1.Assignments, task state.HeldTask) error {
 	}
 	m.Specs = append(m.Specs, &agentv1.TaskSpec{Job: task.Job, Spec: task.Spec, Task: proto.CloneOf(spec), Packages: packages})
 	return nil
+}
+
+// spec is what the node is to run.
+func (s *session) spec(task state.HeldTask) (*apiv1.Task, error) {
+	if task.Spec != state.StartSpec {
+		return s.server.cfg.State.Spec(task.Job, task.Spec)
+	}
+	node, _ := s.server.cfg.State.NodeByUID(s.node.Uid)
+	return lifecycle.StartTask(node.GetNode().GetStartTask()), nil
+}
+
+// token is what the task may speak to this service with, where it has asked for it; without one its command sees no variable.
+func (s *session) token(task state.HeldTask) string {
+	if !task.Token {
+		return ""
+	}
+	token, err := s.server.cfg.TaskToken(task.Account, task.JobID, task.TaskID)
+	if err != nil {
+		s.server.cfg.Logger.Error("task gets no token", "job", task.JobID, "task", task.TaskID, "err", err)
+		return ""
+	}
+	return token
 }
 
 // packages finds the archives of application packages. A version that is gone has no archive: its task fails with ApplicationPackageError.

@@ -43,6 +43,8 @@ type Config struct {
 	Store func(account string) (*apiv1.StoreAccess, error)
 	// AccountURL is the account's REST base URL.
 	AccountURL func(account string) string
+	// TaskToken makes a token with which a task may change its own job.
+	TaskToken func(account, job, task string) (string, error)
 	// Addresses are the coordinators' gRPC addresses.
 	Addresses func() []string
 	// Leader says who leads; itself says whether it is this coordinator. LeaderChanged is closed when that changes.

@@ -42,8 +42,9 @@ type session struct {
 	store *apiv1.StoreAccess
 
 	// Owned by the sending goroutine.
-	number uint64
-	sent   map[sentSpec]bool
+	number  uint64
+	ordered uint32 // number of the restart that was asked for
+	sent    map[sentSpec]bool
 }
 
 // sentSpec names what the session has sent already: a spec of a job, or with spec 0 the job.

@@ -25,13 +25,25 @@ func (s *Server) Request(ctx context.Context, node uint64, req *agentv1.FileRequ
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	req.Id = newID()
+	return s.ask(ctx, node, req.Id, &agentv1.CoordinatorMessage{Message: &agentv1.CoordinatorMessage_File{File: req}}, each)
+}
+
+// Order asks a node's agent to do something and hands each part of the answer to each.
+func (s *Server) Order(ctx context.Context, node uint64, order *agentv1.NodeOrder, each func(*agentv1.TransferChunk) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	order.Id = newID()
+	return s.ask(ctx, node, order.Id, &agentv1.CoordinatorMessage{Message: &agentv1.CoordinatorMessage_Order{Order: order}}, each)
+}
+
+func (s *Server) ask(ctx context.Context, node uint64, id string, m *agentv1.CoordinatorMessage, each func(*agentv1.TransferChunk) error) error {
 	t := &transfer{node: node, ctx: ctx, chunks: make(chan *agentv1.TransferChunk)}
-	session := s.openTransfer(req.Id, t)
+	session := s.openTransfer(id, t)
 	if session == nil {
 		return batcherr.Unavailable("the node is not connected")
 	}
-	defer s.closeTransfer(req.Id)
-	if err := session.send(&agentv1.CoordinatorMessage{Message: &agentv1.CoordinatorMessage_File{File: req}}); err != nil {
+	defer s.closeTransfer(id)
+	if err := session.send(m); err != nil {
 		return batcherr.Unavailable("the node has gone away").Wrap(err)
 	}
 	for {

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/batchyard/batchyard/coordinator/state"
+	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
 )
 
@@ -29,6 +30,8 @@ type Provider interface {
 	Name() string
 	// Ensure makes the machine run an agent that joins with the token that token makes; a machine that runs already is left alone.
 	Ensure(ctx context.Context, m Machine, token func(context.Context) (string, error)) error
+	// Stop stops the machine; Ensure starts it again.
+	Stop(ctx context.Context, m Machine) error
 	// Remove takes the machine away with everything on it.
 	Remove(ctx context.Context, m Machine) error
 }
@@ -104,7 +107,9 @@ func (l *Loop) follow(ctx context.Context, key state.PoolKey) error {
 			return err
 		}
 	}
-	l.ensure(ctx, p, nodes)
+	if err := l.ensure(ctx, p, nodes); err != nil {
+		return err
+	}
 	if d.finish {
 		return l.propose(ctx, p, &raftlogv1.FinishResize{
 			PoolId: p.Pool.Id, Errors: d.errors, SeenTransition: p.Pool.AllocationStateTransitionTime.AsTime().UnixNano(),
@@ -144,20 +149,38 @@ func (l *Loop) removeNode(ctx context.Context, p state.PoolInfo, n state.NodeInf
 }
 
 // ensure keeps the machines of a pool's nodes running.
-func (l *Loop) ensure(ctx context.Context, p state.PoolInfo, nodes []state.NodeInfo) {
+func (l *Loop) ensure(ctx context.Context, p state.PoolInfo, nodes []state.NodeInfo) error {
 	if l.Provider == nil {
-		return
+		return nil
 	}
 	for _, n := range nodes {
-		if n.Provider != l.Provider.Name() || n.Leaving && n.Held == 0 {
+		id, at := n.NodeRecord.Node.Id, n.NodeRecord.Node.State
+		if n.Provider != l.Provider.Name() || n.Leaving && n.Held == 0 || at == apiv1.NodeState_NODE_STATE_DEALLOCATED {
 			continue
 		}
-		id := n.NodeRecord.Node.Id
+		if at == apiv1.NodeState_NODE_STATE_DEALLOCATING && n.Held == 0 {
+			if err := l.deallocate(ctx, p, n); err != nil {
+				return err
+			}
+			continue
+		}
 		token := func(ctx context.Context) (string, error) { return l.Tokens(ctx, p.Account, p.Pool.Id, id) }
 		if err := l.Provider.Ensure(ctx, machine(p, n), token); err != nil {
 			l.Logger.Error("machine can't be started; will be tried again", "pool", p.Pool.Id, "node", id, "err", err)
 		}
 	}
+	return nil
+}
+
+// deallocate stops the machine of a node on which nothing is any more.
+func (l *Loop) deallocate(ctx context.Context, p state.PoolInfo, n state.NodeInfo) error {
+	if err := l.Provider.Stop(ctx, machine(p, n)); err != nil {
+		l.Logger.Error("machine can't be stopped; will be tried again", "pool", p.Pool.Id, "node", n.NodeRecord.Node.Id, "err", err)
+		return nil
+	}
+	return l.propose(ctx, p, &raftlogv1.SetNodeState{
+		PoolId: p.Pool.Id, NodeId: n.NodeRecord.Node.Id, State: apiv1.NodeState_NODE_STATE_DEALLOCATED,
+	})
 }
 
 func machine(p state.PoolInfo, n state.NodeInfo) Machine {
@@ -173,6 +196,8 @@ func (l *Loop) propose(ctx context.Context, p state.PoolInfo, kind proto.Message
 		cmd.Kind = &raftlogv1.Command_LeaveNodes{LeaveNodes: k}
 	case *raftlogv1.DeleteNode:
 		cmd.Kind = &raftlogv1.Command_DeleteNode{DeleteNode: k}
+	case *raftlogv1.SetNodeState:
+		cmd.Kind = &raftlogv1.Command_SetNodeState{SetNodeState: k}
 	case *raftlogv1.FinishResize:
 		cmd.Kind = &raftlogv1.Command_FinishResize{FinishResize: k}
 	}

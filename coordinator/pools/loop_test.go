@@ -49,6 +49,13 @@ func (m *machines) Ensure(ctx context.Context, machine Machine, token func(conte
 	return nil
 }
 
+func (m *machines) Stop(_ context.Context, machine Machine) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.running, machine.Node)
+	return m.broken
+}
+
 func (m *machines) Remove(_ context.Context, machine Machine) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -35,7 +35,8 @@ func (l *Loops) lost(n state.NodeInfo, begun time.Time) bool {
 	switch n.NodeRecord.Node.State {
 	case apiv1.NodeState_NODE_STATE_CREATING, apiv1.NodeState_NODE_STATE_STARTING:
 		return false
-	case apiv1.NodeState_NODE_STATE_UNKNOWN, apiv1.NodeState_NODE_STATE_LEAVING_POOL:
+	case apiv1.NodeState_NODE_STATE_UNKNOWN, apiv1.NodeState_NODE_STATE_LEAVING_POOL, apiv1.NodeState_NODE_STATE_REBOOTING,
+		apiv1.NodeState_NODE_STATE_REIMAGING, apiv1.NodeState_NODE_STATE_DEALLOCATING, apiv1.NodeState_NODE_STATE_DEALLOCATED:
 		if n.Held == 0 {
 			return false
 		}

@@ -2,6 +2,7 @@
 package schedule
 
 import (
+	"slices"
 	"sort"
 
 	"github.com/batchyard/batchyard/coordinator/state"
@@ -68,15 +69,21 @@ type planner struct {
 	buckets [][]int
 	most    int
 	ahead   []aheadNode
-	plans   map[int]*raftlogv1.NodePlan
-	placed  int
+	// kept are the nodes that get nothing more: they are, or are to become, one task's alone.
+	kept   map[int]bool
+	plans  map[int]*raftlogv1.NodePlan
+	placed int
 }
 
 type aheadNode struct{ node, left int }
 
 func newPlanner(room state.PoolRoom) *planner {
-	p := &planner{nodes: room.Nodes, pack: room.Fill == apiv1.NodeFillType_NODE_FILL_TYPE_PACK, plans: map[int]*raftlogv1.NodePlan{}}
+	p := &planner{nodes: room.Nodes, pack: room.Fill == apiv1.NodeFillType_NODE_FILL_TYPE_PACK, plans: map[int]*raftlogv1.NodePlan{}, kept: map[int]bool{}}
 	for i, n := range room.Nodes {
+		if n.Exclusive {
+			p.kept[i] = true
+			continue
+		}
 		p.put(i, int(n.Slots-n.Used))
 	}
 	return p
@@ -94,11 +101,15 @@ func (p *planner) put(node, free int) {
 }
 
 // placeGroup places tasks of jobs of equal priority in turns until none fits.
-func (p *planner) placeGroup(group []*cursor, turn int, take func(slots int32) (int, bool)) {
+func (p *planner) placeGroup(group []*cursor, turn int, take taker) {
 	open := make([]*cursor, 0, len(group))
 	for i := range group {
 		c := group[(i+turn)%len(group)]
 		c.run = 0
+		// A task that wants a node for itself would never see one empty if others were served first.
+		if r := c.head(); r != nil && r.Exclusive {
+			p.placeOne(c, take)
+		}
 		open = append(open, c)
 	}
 	for len(open) > 0 && p.placed < maxTasksPerPass {
@@ -113,13 +124,13 @@ func (p *planner) placeGroup(group []*cursor, turn int, take func(slots int32) (
 }
 
 // placeOne places the job's next task that fits; false when none does.
-func (p *planner) placeOne(c *cursor, take func(slots int32) (int, bool)) bool {
+func (p *planner) placeOne(c *cursor, take taker) bool {
 	for {
 		r := c.head()
 		if r == nil {
 			return false
 		}
-		node, ok := take(r.Slots)
+		node, ok := take(c.job, r)
 		if !ok {
 			c.run++
 			continue
@@ -143,9 +154,18 @@ func (p *planner) assign(node int, job, task uint64) {
 	p.placed++
 }
 
+// taker finds a node for the next task of a run.
+type taker func(j *state.JobQueue, r *state.Run) (node int, ok bool)
+
 // takeFree finds a node with free slots: the emptiest, or when packing the fullest in which the task fits.
-func (p *planner) takeFree(slots int32) (int, bool) {
-	need := int(max(slots, 1))
+func (p *planner) takeFree(j *state.JobQueue, r *state.Run) (int, bool) {
+	need := int(max(r.Slots, 1))
+	if r.Exclusive {
+		return p.takeWhole(j, r, need)
+	}
+	if r.Dedicated || len(j.Barred) > 0 {
+		return p.takeChosen(j, r, need)
+	}
 	for p.most > 0 && len(p.buckets[p.most]) == 0 {
 		p.most--
 	}
@@ -164,19 +184,59 @@ func (p *planner) takeFree(slots int32) (int, bool) {
 	return node, true
 }
 
+// allowed says whether the node is one that the task may run on, whatever else is there.
+func (p *planner) allowed(node int, j *state.JobQueue, r *state.Run) bool {
+	n := p.nodes[node]
+	return !j.Barred[n.UID] && (!r.Dedicated || n.Dedicated)
+}
+
+// takeChosen is takeFree for a task that may not run on every node.
+func (p *planner) takeChosen(j *state.JobQueue, r *state.Run, need int) (int, bool) {
+	first, last, step := p.most, need-1, -1
+	if p.pack {
+		first, last, step = need, p.most+1, 1
+	}
+	for free := first; free != last && free >= need && free <= p.most; free += step {
+		for i, node := range p.buckets[free] {
+			if p.allowed(node, j, r) {
+				p.buckets[free] = slices.Delete(p.buckets[free], i, i+1)
+				p.put(node, free-need)
+				return node, true
+			}
+		}
+	}
+	return 0, false
+}
+
+// takeWhole finds a node on which nothing is. Where there is none, the one with the most free slots gets nothing more until it is empty.
+func (p *planner) takeWhole(j *state.JobQueue, r *state.Run, need int) (int, bool) {
+	for free := p.most; free > 0; free-- {
+		for i, node := range p.buckets[free] {
+			n := p.nodes[node]
+			if !p.allowed(node, j, r) || int(n.Slots) < need {
+				continue
+			}
+			p.buckets[free] = slices.Delete(p.buckets[free], i, i+1)
+			p.kept[node] = true
+			return node, n.Held == 0 && p.plans[node] == nil
+		}
+	}
+	return 0, false
+}
+
 // openAhead lists the nodes that may be given tasks ahead of free slots. What they were just given into free slots does not count against it.
 func (p *planner) openAhead(ahead map[uint64]int) {
 	for i, n := range p.nodes {
 		excess := max(0, int(n.Used-n.Slots))
-		if left := ahead[n.UID] - excess; left > 0 {
+		if left := ahead[n.UID] - excess; left > 0 && !p.kept[i] {
 			p.ahead = append(p.ahead, aheadNode{i, left})
 		}
 	}
 }
 
 // takeAhead hands out allowances, the nodes in turns. Only tasks of one slot go ahead: a larger one would block what comes after it.
-func (p *planner) takeAhead(slots int32) (int, bool) {
-	if slots > 1 || len(p.ahead) == 0 {
+func (p *planner) takeAhead(j *state.JobQueue, r *state.Run) (int, bool) {
+	if r.Slots > 1 || r.Exclusive || r.Dedicated || len(j.Barred) > 0 || len(p.ahead) == 0 {
 		return 0, false
 	}
 	first := p.ahead[0]

@@ -208,6 +208,8 @@ func (t *txn) dispatchPool(cmd *raftlogv1.Command) (Result, bool) {
 		return t.setNodeState(c.SetNodeState), true
 	case *raftlogv1.Command_LeaveNodes:
 		return t.leaveNodes(c.LeaveNodes), true
+	case *raftlogv1.Command_ActOnNode:
+		return t.actOnNode(c.ActOnNode), true
 	}
 	return Result{}, false
 }

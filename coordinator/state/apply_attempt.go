@@ -26,13 +26,14 @@ func (t *txn) assignTasks(c *raftlogv1.AssignTasks) Result {
 
 func (t *txn) assign(n *node, key TaskKey) {
 	j := t.jobByUID[key.Job]
-	if j == nil || j.rec.Job.State != apiv1.JobState_JOB_STATE_ACTIVE || n.held[key] != nil {
+	if j == nil || j.rec.Job.State != apiv1.JobState_JOB_STATE_ACTIVE || n.held[key] != nil || j.barred(n.rec.Uid) {
 		return
 	}
-	r, ok := t.dequeue(j, key.Task)
-	if !ok {
+	r, ok := j.queue.find(key.Task)
+	if !ok || !n.fits(r) {
 		return
 	}
+	t.dequeue(j, key.Task)
 	if r.Fresh {
 		t.execs[key] = &execution{rec: &raftlogv1.TaskExecution{Phase: queued}, changed: true}
 	}
@@ -43,12 +44,23 @@ func (t *txn) assign(n *node, key TaskKey) {
 	}
 	exec.Attempt++
 	exec.Node = n.rec.Uid
-	t.setPhase(exec, assigned) // still active for users: no count changes
 	h := &held{exec: exec, spec: r.Spec}
-	h.Attempt, h.Slots = exec.Attempt, r.Slots
+	h.Attempt, h.Slots, h.Exclusive = exec.Attempt, r.Slots, r.Exclusive
+	if h.Waiting = t.prepare(j, n); h.Waiting {
+		t.move(j, exec, preparing, h.Slots)
+	} else {
+		t.setPhase(exec, assigned) // still active for users: no count changes
+	}
 	t.link(n, key, h)
 	t.putProto(keyHeld(n.rec.Uid, key), &h.NodeTask)
-	t.events.assigned(n, AttemptKey{key, exec.Attempt})
+	if !h.Waiting {
+		t.events.assigned(n, AttemptKey{key, exec.Attempt})
+	}
+}
+
+// fits says whether a task of the run may go beside what the node holds.
+func (n *node) fits(r Run) bool {
+	return n.exclusive == 0 && (!r.Exclusive || len(n.held) == 0) && (!r.Dedicated || n.rec.Node.GetIsDedicated())
 }
 
 // reportAttempts takes in what a node said. Reports of another incarnation, or of attempts that the node does not hold, have no effect.
@@ -60,11 +72,11 @@ func (t *txn) reportAttempts(c *raftlogv1.ReportAttempts) Result {
 	touched := map[uint64]*job{}
 	for _, r := range c.Reports {
 		key := TaskKey{r.Ref.GetJob(), r.Ref.GetTask()}
-		h := n.held[key]
-		if h == nil || h.Attempt != r.Ref.GetAttempt() {
-			continue
+		if key.special() {
+			t.reportSpecial(n, key, r)
+		} else if h := n.held[key]; h != nil && h.Attempt == r.Ref.GetAttempt() {
+			t.report(n, key, h, r)
 		}
-		t.report(n, key, h, r)
 		if j := t.jobByUID[key.Job]; j != nil {
 			touched[key.Job] = j
 		}
@@ -171,6 +183,9 @@ func (t *txn) finish(j *job, key TaskKey, exec *raftlogv1.TaskExecution, slots i
 			t.spread(j, id, true)
 		}
 	}
+	if manager := j.rec.Job.JobManagerTask; manager != nil && key.Task == managerTask && unlessFalse(manager.KillJobOnCompletion) {
+		t.startTermination(j, "JMComplete")
+	}
 	switch out.JobAction {
 	case apiv1.JobActionKind_JOB_ACTION_KIND_TERMINATE:
 		t.startTermination(j, "TaskFailed")
@@ -184,7 +199,7 @@ func (t *txn) finish(j *job, key TaskKey, exec *raftlogv1.TaskExecution, slots i
 // requeue puts a task that was with a node back into the queue.
 func (t *txn) requeue(j *job, key TaskKey, h *held, counted bool) {
 	exec := t.change(key)
-	if counted && exec.Phase != assigned {
+	if counted && exec.Phase == running {
 		exec.RequeueCount++
 		exec.LastRequeueTime = t.now
 	}

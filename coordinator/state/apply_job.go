@@ -51,6 +51,9 @@ func (t *txn) makeJob(spec *apiv1.Job, at place, schedule uint64) *job {
 	t.linkJob(j)
 	t.setJob(j, j.rec)
 	t.counts(j)
+	if manager := spec.JobManagerTask; manager != nil && at.failure == nil {
+		t.addTo(j, [][]byte{encode(lifecycle.ManagerTask(spec))}, []*raftlogv1.NewTask{{Id: manager.Id, DisplayName: manager.DisplayName}})
+	}
 	return j
 }
 
@@ -260,6 +263,9 @@ func (t *txn) advance(j *job, limit int) {
 			t.events.job(j) // who takes the next step looks again
 		}
 	}
+	if len(j.held) == 0 && state != jobDisabling {
+		t.windUp(j, limit)
+	}
 }
 
 // stopFor stops one held task in the way that the job's state asks for; false if there was nothing to do.
@@ -293,7 +299,6 @@ func (t *txn) stopFor(j *job, key TaskKey, state apiv1.JobState) bool {
 // settle moves a job on when nothing of it is left to wait for.
 func (t *txn) settle(j *job) {
 	spec := j.rec.Job
-	idle := len(j.held) == 0
 	switch {
 	case spec.State == jobActive:
 		done := j.counts.Active == 0 && j.counts.Running == 0 && j.counts.Completed > 0
@@ -301,11 +306,11 @@ func (t *txn) settle(j *job) {
 			t.startTermination(j, "AllTasksComplete")
 			t.settle(j)
 		}
-	case spec.State == jobDisabling && idle:
+	case spec.State == jobDisabling && len(j.held) == 0:
 		t.changeState(j, jobDisabled)
-	case spec.State == jobTerminating && idle:
+	case spec.State == jobTerminating && j.wound():
 		t.completeJob(j)
-	case spec.State == jobDeleting && idle:
+	case spec.State == jobDeleting && j.wound():
 		t.removeJob(j)
 	}
 }
@@ -323,6 +328,7 @@ func (t *txn) completeJob(j *job) {
 	rec.Job.ExecutionInfo.TerminateReason = rec.PendingReason
 	rec.PendingReason = ""
 	t.setJob(j, rec)
+	t.forgetSites(j)
 	t.dropAutoPool(j)
 	t.scheduledJobEnded(j)
 }
@@ -333,6 +339,7 @@ func (t *txn) removeJob(j *job) {
 		t.events.cleanJob(p, j)
 	}
 	t.unlinkJob(j)
+	t.forgetSites(j)
 	t.jobs.Delete(j)
 	delete(t.jobByUID, j.rec.Uid)
 	t.delete(keyNumber(tableJob, j.rec.Uid))

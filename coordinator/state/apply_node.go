@@ -1,8 +1,6 @@
 package state
 
 import (
-	"time"
-
 	"google.golang.org/protobuf/proto"
 
 	"github.com/batchyard/batchyard/internal/batcherr"
@@ -74,6 +72,11 @@ func (t *txn) nodeHello(c *raftlogv1.NodeHello) Result {
 	if err != nil {
 		return refused(err)
 	}
+	booted := n.rec.BootId != c.Facts.GetBootId() || !hasJoined(n.rec.Node.State)
+	if booted {
+		t.dropSpecials(n)
+		t.rebooted(n, n.rec.Action.GetKind() == raftlogv1.NodeActionKind_NODE_ACTION_KIND_REIMAGE)
+	}
 	t.editNode(p, n, func(rec *raftlogv1.NodeRecord) {
 		rec.Hostname, rec.Os, rec.Cpus, rec.MemoryBytes = c.Facts.GetHostname(), c.Facts.GetOs(), c.Facts.GetCpus(), c.Facts.GetMemoryBytes()
 		rec.BootId = c.Facts.GetBootId()
@@ -83,11 +86,31 @@ func (t *txn) nodeHello(c *raftlogv1.NodeHello) Result {
 		}
 		rec.Node.NodeAgentInfo = &apiv1.NodeAgentInfo{Version: c.Facts.GetAgentVersion(), LastUpdateTime: at2pb(t.now)}
 		rec.Node.Errors = nil
-		if !rec.Leaving {
-			t.setState(rec, apiv1.NodeState_NODE_STATE_IDLE)
+		if booted && rec.Action != nil {
+			rec.Action = &raftlogv1.NodeAction{Number: rec.Action.Number}
 		}
 	})
+	if booted || n.rec.Node.StartTask != nil && n.rec.Start.GetPhase() == 0 {
+		t.startNode(p, n)
+	}
+	if !n.rec.Leaving && !stays(n.rec) {
+		t.editNode(p, n, func(rec *raftlogv1.NodeRecord) { t.setState(rec, arrivedState(rec)) })
+	}
 	return Result{Node: n.rec}
+}
+
+// hasJoined says whether a node in the state has had an agent.
+func hasJoined(s apiv1.NodeState) bool {
+	return s != apiv1.NodeState_NODE_STATE_CREATING && s != apiv1.NodeState_NODE_STATE_STARTING
+}
+
+// stays says whether the node is on its way to a state in which it has no agent, or a new one.
+func stays(rec *raftlogv1.NodeRecord) bool {
+	switch rec.Node.State {
+	case apiv1.NodeState_NODE_STATE_DEALLOCATING, apiv1.NodeState_NODE_STATE_DEALLOCATED:
+		return true
+	}
+	return rec.Action.GetKind() != 0
 }
 
 // nodeLost ends a node's incarnation: nothing that it held counts any more, and it runs elsewhere.
@@ -97,9 +120,10 @@ func (t *txn) nodeLost(c *raftlogv1.NodeLost) Result {
 		return Result{}
 	}
 	t.dropHeld(n)
+	t.dropSpecials(n)
 	t.editNode(p, n, func(rec *raftlogv1.NodeRecord) {
 		rec.Incarnation++
-		if !rec.Leaving {
+		if !rec.Leaving && !stays(rec) {
 			t.setState(rec, apiv1.NodeState_NODE_STATE_UNKNOWN)
 		}
 	})
@@ -184,6 +208,8 @@ func (t *txn) deleteNode(c *raftlogv1.DeleteNode) Result {
 		return refused(err)
 	}
 	t.dropHeld(n)
+	t.dropSpecials(n)
+	t.leaveSites(n)
 	p.nodes.Delete(n)
 	delete(t.nodes, n.rec.Uid)
 	t.delete(keyNumber(tableNode, n.rec.Uid))
@@ -230,56 +256,4 @@ func (t *txn) setNodeState(c *raftlogv1.SetNodeState) Result {
 		rec.Node.Errors = c.Errors
 	})
 	return Result{}
-}
-
-func (t *txn) putJoinToken(c *raftlogv1.PutJoinToken) Result {
-	t.tokens[c.Record.Id] = c.Record
-	t.putProto(keyName(tableToken, c.Record.Id), c.Record)
-	// The dead ones go when a new one comes, so that they do not pile up.
-	for id, old := range t.tokens {
-		if old.ExpiryTime < t.now-int64(24*time.Hour) || old.UsesLeft <= 0 {
-			delete(t.tokens, id)
-			t.delete(keyName(tableToken, id))
-		}
-	}
-	return Result{}
-}
-
-func (t *txn) useJoinToken(c *raftlogv1.UseJoinToken) Result {
-	token := t.tokens[c.Id]
-	if token == nil || token.UsesLeft <= 0 || token.ExpiryTime <= t.now {
-		return refused(batcherr.Unauthenticated("the join token is unknown, used up or expired"))
-	}
-	t.account = token.Account
-	var n *node
-	if token.Kind == apiv1.JoinTokenKind_JOIN_TOKEN_KIND_NODE {
-		p, ok := t.pool(token.Account, token.PoolId)
-		if !ok {
-			return refused(batcherr.Of(batcherr.CodePoolNotFound))
-		}
-		id := token.NodeId
-		if id == "" {
-			id = c.NewNodeId
-		}
-		if n, ok = p.node(id); !ok {
-			if token.NodeId != "" {
-				return refused(batcherr.Of(batcherr.CodeNodeNotFound))
-			}
-			if p.rec.Pool.State == apiv1.PoolState_POOL_STATE_DELETING {
-				return refused(batcherr.Of(batcherr.CodePoolBeingDeleted))
-			}
-			n = t.newNode(p, id, "", true)
-		}
-		if !n.rec.Leaving {
-			t.editNode(p, n, func(rec *raftlogv1.NodeRecord) { t.setState(rec, apiv1.NodeState_NODE_STATE_STARTING) })
-		}
-	}
-	used := proto.CloneOf(token)
-	used.UsesLeft--
-	t.tokens[c.Id] = used
-	t.putProto(keyName(tableToken, c.Id), used)
-	if n == nil {
-		return Result{}
-	}
-	return Result{Node: n.rec}
 }

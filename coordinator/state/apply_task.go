@@ -43,11 +43,16 @@ func (t *txn) addTasks(c *raftlogv1.AddTasks) Result {
 	if err != nil {
 		return refused(err)
 	}
+	return t.addTo(j, c.Specs, c.Tasks)
+}
+
+// addTo adds tasks to a job that takes them.
+func (t *txn) addTo(j *job, specs [][]byte, tasks []*raftlogv1.NewTask) Result {
 	rec := shallow(j.rec) // only numbers change
-	a := &adding{txn: t, job: j, rec: rec, given: c.Specs, specs: make([]uint32, len(c.Specs))}
+	a := &adding{txn: t, job: j, rec: rec, given: specs, specs: make([]uint32, len(specs))}
 	etag, modified := ETag(t.now), at2pb(t.now)
-	out := make([]*apiv1.TaskAddResult, len(c.Tasks))
-	for i, task := range c.Tasks {
+	out := make([]*apiv1.TaskAddResult, len(tasks))
+	for i, task := range tasks {
 		if err := a.add(task); err != nil {
 			out[i] = addFailure(task.Id, err)
 			continue
@@ -70,6 +75,12 @@ func (a *adding) add(task *raftlogv1.NewTask) *batcherr.Error {
 		return batcherr.Of(batcherr.CodeTaskDependenciesNotSpecifiedOnJob)
 	}
 	id := lifecycle.IDKey(task.Id)
+	if p := a.rec.Job.JobPreparationTask; p != nil && lifecycle.IDKey(p.Id) == id {
+		return batcherr.Of(batcherr.CodeTaskIdSameAsJobPreparationTask)
+	}
+	if r := a.rec.Job.JobReleaseTask; r != nil && lifecycle.IDKey(r.Id) == id {
+		return batcherr.Of(batcherr.CodeTaskIdSameAsJobReleaseTask)
+	}
 	if !idAfter(id, a.job.lastID) {
 		if _, exists := a.taskNumber(a.rec.Uid, task.Id); exists {
 			return batcherr.Of(batcherr.CodeTaskExists)
@@ -86,7 +97,8 @@ func (a *adding) add(task *raftlogv1.NewTask) *batcherr.Error {
 	if idAfter(id, a.job.lastID) {
 		a.job.lastID = id
 	}
-	r := Run{First: a.rec.NextTask, Last: a.rec.NextTask, Spec: number, Slots: slotsOf(a.spec(a.job, number)), Fresh: true}
+	r := a.runOf(a.job, a.rec.NextTask, number)
+	r.Fresh = true
 	a.rec.NextTask++
 	if !a.store(r, task) {
 		return nil

@@ -110,7 +110,9 @@ func TestAutoPoolThatCannotBeMade(t *testing.T) {
 	require.Equal(t, batcherr.CodeInvalidAutoPoolSettings, f.jobInfo("k").Job.ExecutionInfo.SchedulingError.Code)
 	require.Equal(t, apiv1.PoolState_POOL_STATE_ACTIVE, f.poolState("taken"))
 
-	f.schedule(func(c *raftlogv1.CreateJobSchedule) { c.Schedule.JobSpecification.PoolInfo = autoPool(forSchedule, noPackage) })
+	f.schedule(func(c *raftlogv1.CreateJobSchedule) {
+		c.Schedule.JobSpecification.PoolInfo = autoPool(forSchedule, noPackage)
+	})
 	require.NotNil(t, f.jobInfo("s:job-1").Job.ExecutionInfo.SchedulingError)
 	f.step(time.Hour)
 	require.Equal(t, "s:job-2", f.scheduleInfo().RecentJobID, "the schedule tries again at the next time")
@@ -174,7 +176,9 @@ func TestAutoPoolsOfASchedule(t *testing.T) {
 
 func TestSchedulePoolThatIsGone(t *testing.T) {
 	f := newFarm(t)
-	f.schedule(func(c *raftlogv1.CreateJobSchedule) { c.Schedule.JobSpecification.PoolInfo = autoPool(forSchedule, kept) })
+	f.schedule(func(c *raftlogv1.CreateJobSchedule) {
+		c.Schedule.JobSpecification.PoolInfo = autoPool(forSchedule, kept)
+	})
 	f.ok(&raftlogv1.TerminateJob{JobId: "s:job-1"})
 	f.ok(&raftlogv1.DeletePool{PoolId: "auto1"})
 	f.step(time.Hour)

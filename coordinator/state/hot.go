@@ -37,6 +37,10 @@ type node struct {
 	totals *raftlogv1.NodeTotals
 	held   map[TaskKey]*held
 	used   int32 // slots of what it holds
+	// exclusive is how many of what it holds want the node for themselves.
+	exclusive int
+	// sites are the jobs with a preparation task that have been here and are not over.
+	sites map[uint64]bool
 }
 
 // held is an attempt on a node. exec is the task's execution while the attempt is the task's newest; else, and when the task is deleted, nil.
@@ -59,7 +63,9 @@ func (h *held) live() bool {
 }
 
 // unstarted says whether the attempt is live and has not begun.
-func (h *held) unstarted() bool { return h.exec != nil && h.exec.Phase == assigned }
+func (h *held) unstarted() bool {
+	return h.exec != nil && (h.exec.Phase == assigned || h.exec.Phase == preparing)
+}
 
 type job struct {
 	key    string // account, 0, lower-case id
@@ -69,6 +75,10 @@ type job struct {
 	// held maps the job's tasks that nodes hold to the nodes; a task may be held twice while an old attempt is being stopped.
 	held  map[TaskKey][]uint64
 	specs map[uint32]*apiv1.Task
+	// sites are the nodes on which the job has been, by their numbers, where it has a preparation task; forgotten when the job is completed.
+	sites map[uint64]*raftlogv1.JobNode
+	// What is with nodes of them, and where release tasks are still to run.
+	preparing, releasing, unreleased int
 	// lastID is the last of the ids that tasks of the job ever had: a later one is new, and need not be looked for.
 	lastID string
 	deps   dependencies
@@ -104,7 +114,7 @@ func newPool(rec *raftlogv1.PoolRecord) *pool {
 }
 
 func newNode(rec *raftlogv1.NodeRecord) *node {
-	return &node{key: lifecycle.IDKey(rec.Node.Id), rec: rec, totals: &raftlogv1.NodeTotals{}, held: map[TaskKey]*held{}}
+	return &node{key: lifecycle.IDKey(rec.Node.Id), rec: rec, totals: &raftlogv1.NodeTotals{}, held: map[TaskKey]*held{}, sites: map[uint64]bool{}}
 }
 
 func newJobSchedule(rec *raftlogv1.JobScheduleRecord) *jobSchedule {
@@ -119,6 +129,7 @@ func newJob(rec *raftlogv1.JobRecord) *job {
 		queue:  newQueue(),
 		held:   map[TaskKey][]uint64{},
 		specs:  map[uint32]*apiv1.Task{},
+		sites:  map[uint64]*raftlogv1.JobNode{},
 		deps:   newDependencies(),
 	}
 }

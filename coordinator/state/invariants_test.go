@@ -62,6 +62,7 @@ func checkInvariants(t require.TestingT, s *Store) {
 		checkHeldTasks(t, s, j, tasks)
 		checkWaiting(t, s, j, tasks)
 		checkJob(t, s, j, tasks)
+		checkSites(t, s, j)
 	}
 	checkNodes(t, s)
 	checkSchedules(t, s)
@@ -160,6 +161,7 @@ func checkQueue(t require.TestingT, j *job, tasks map[uint64]*storedTask) {
 			task := tasks[n]
 			require.NotNil(t, task, "queued task %d does not exist", n)
 			require.Equal(t, Run{Spec: task.entry.Spec, Slots: int32(task.slots), Fresh: task.fresh}, Run{Spec: r.Spec, Slots: r.Slots, Fresh: r.Fresh})
+			require.Equal(t, n == managerTask && j.rec.Job.JobManagerTask != nil, r.Exclusive)
 			queuedTasks[n] = true
 		}
 		sum += r.Last - r.First + 1
@@ -207,6 +209,46 @@ func checkHeldTasks(t require.TestingT, s *Store, j *job, tasks map[uint64]*stor
 	}
 }
 
+// checkSites checks what becomes of start, preparation and release tasks.
+func checkSites(t require.TestingT, s *Store, j *job) {
+	if j.rec.Job.State == jobCompleted {
+		require.Empty(t, j.sites)
+	}
+	preparing, releasing, unreleased := 0, 0, 0
+	for uid, site := range j.sites {
+		n := s.nodes[uid]
+		require.Equal(t, n == nil, site.Gone, "node %d of job %s", uid, j.rec.Job.Id)
+		require.NotNil(t, site.Preparation)
+		if inFlight(site.Preparation) {
+			preparing++
+			require.NotNil(t, n, "a task on a node that is gone")
+			require.False(t, site.Stale)
+			require.NotEqual(t, jobCompleted, j.rec.Job.State)
+		}
+		if site.Release != nil {
+			require.False(t, inFlight(site.Preparation))
+			require.Contains(t, []apiv1.JobState{jobTerminating, jobDeleting}, j.rec.Job.State)
+		} else if !site.Gone && j.rec.Job.JobReleaseTask != nil {
+			unreleased++
+		}
+		if inFlight(site.Release) {
+			releasing++
+			require.NotNil(t, n, "a task on a node that is gone")
+		}
+	}
+	require.Equal(t, []int{preparing, releasing, unreleased}, []int{j.preparing, j.releasing, j.unreleased})
+	for key, nodes := range j.held {
+		for _, uid := range nodes {
+			h, site := s.nodes[uid].held[key], j.sites[uid]
+			if h.Waiting {
+				require.True(t, inFlight(site.GetPreparation()), "task %v waits for nothing", key)
+			} else if h.live() && j.rec.Job.JobPreparationTask != nil {
+				require.NotNil(t, site, "task %v runs where the job was not prepared", key)
+			}
+		}
+	}
+}
+
 func checkNodes(t require.TestingT, s *Store) {
 	count := 0
 	s.pools.Ascend(func(p *pool) bool {
@@ -224,12 +266,16 @@ func checkNodes(t require.TestingT, s *Store) {
 	for uid, n := range s.nodes {
 		var used int32
 		for key, h := range n.held {
+			require.False(t, h.Exclusive && len(n.held) > 1, "an exclusive task is not alone")
 			used += h.Slots
 			j := s.jobByUID[key.Job]
 			require.NotNil(t, j, "a held task's job is gone")
 			require.Contains(t, j.held[key], uid)
 		}
 		require.Equal(t, used, n.used)
+		for j := range n.sites {
+			require.NotNil(t, s.jobByUID[j].sites[uid])
+		}
 	}
 }
 
@@ -290,8 +336,10 @@ func checkJob(t require.TestingT, s *Store, j *job, tasks map[uint64]*storedTask
 	switch j.rec.Job.State {
 	case jobDisabled, jobCompleted:
 		require.Empty(t, j.held, "job %s is %v", j.rec.Job.Id, j.rec.Job.State)
-	case jobDisabling, jobTerminating:
+	case jobDisabling:
 		require.NotEmpty(t, j.held, "job %s is %v and waits for nothing", j.rec.Job.Id, j.rec.Job.State)
+	case jobTerminating:
+		require.False(t, j.wound(), "job %s is %v and waits for nothing", j.rec.Job.Id, j.rec.Job.State)
 	}
 	for n, task := range tasks {
 		require.Less(t, n, j.rec.NextTask)
@@ -339,7 +387,7 @@ func dumpHot(s *Store) string {
 	s.pools.Ascend(func(p *pool) bool {
 		line("pool %q %x jobs %v", p.key, encode(p.rec), slices.Sorted(maps.Keys(p.jobs)))
 		p.nodes.Ascend(func(n *node) bool {
-			line(" node %q %x totals %x used %d", n.key, encode(n.rec), encode(n.totals), n.used)
+			line(" node %q %x totals %x used %d sites %v", n.key, encode(n.rec), encode(n.totals), n.used, sortedKeys(n.sites))
 			for _, key := range sortedTasks(n.held) {
 				h := n.held[key]
 				line("  held %v %x live %v", key, encode(&h.NodeTask), h.live())
@@ -377,5 +425,9 @@ func dumpJob(line func(string, ...any), j *job) {
 	for _, n := range slices.Sorted(maps.Keys(j.deps.ranges)) {
 		line(" %d waits for %x", n, encode(&apiv1.TaskDependencies{TaskIdRanges: j.deps.ranges[n]}))
 	}
+	for _, uid := range sortedKeys(j.sites) {
+		line(" on %d: %x", uid, encode(j.sites[uid]))
+	}
+	line(" preparing %d releasing %d unreleased %d", j.preparing, j.releasing, j.unreleased)
 	line(" done %v hopeless %v index %d", j.deps.done.runs, j.deps.hopeless, len(j.deps.index))
 }

@@ -32,10 +32,11 @@ const (
 	tableApp       = 'a' // account, 0, id → ApplicationRecord
 	tableToken     = 'k' // id → JoinTokenRecord
 	tableMember    = 'm' // id → MemberRecord
+	tableSite      = 'w' // job, node → JobNode
 )
 
 // jobTables are the tables whose keys begin with a job's number.
-var jobTables = [...]byte{tableCounts, tableSpec, tableSpecHash, tableEntry, tableExecution, tableTaskID, tableQueue, tableDependent, tableRanges, tableSatisfied, tableHopeless, tableLastID}
+var jobTables = [...]byte{tableCounts, tableSpec, tableSpecHash, tableEntry, tableExecution, tableTaskID, tableQueue, tableDependent, tableRanges, tableSatisfied, tableHopeless, tableLastID, tableSite}
 
 func keyName(table byte, name string) []byte { return append([]byte{table}, name...) }
 

@@ -15,7 +15,7 @@ func (s *Store) load() error {
 	if err := s.loadMeta(); err != nil {
 		return err
 	}
-	for _, step := range []func() error{s.loadNamed, s.loadPools, s.loadNodes, s.loadJobSchedules, s.loadJobs, s.loadQueues, s.loadDependencies, s.loadHeld} {
+	for _, step := range []func() error{s.loadNamed, s.loadPools, s.loadNodes, s.loadJobSchedules, s.loadJobs, s.loadQueues, s.loadDependencies, s.loadSites, s.loadHeld} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -33,6 +33,26 @@ func (s *Store) scan(prefix []byte, fn func(key, value []byte) error) error {
 		if err := fn(it.Key()[len(prefix):], it.Value()); err != nil {
 			_ = it.Close()
 			return fmt.Errorf("key %q: %w", it.Key(), err)
+		}
+	}
+	return it.Close()
+}
+
+// scanFrom calls fn for the keys with the prefix from the rest on, until it returns false.
+func (s *Store) scanFrom(prefix, rest []byte, fn func(key, value []byte) (more bool, err error)) error {
+	lower := append(append([]byte(nil), prefix...), rest...)
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: prefixEnd(prefix)})
+	if err != nil {
+		return err
+	}
+	for it.First(); it.Valid(); it.Next() {
+		more, err := fn(it.Key()[len(prefix):], it.Value())
+		if err != nil {
+			_ = it.Close()
+			return err
+		}
+		if !more {
+			break
 		}
 	}
 	return it.Close()
@@ -194,6 +214,9 @@ func (s *Store) loadHeld() error {
 func (h *hot) link(n *node, t TaskKey, task *held) {
 	n.held[t] = task
 	n.used += task.Slots
+	if task.Exclusive {
+		n.exclusive++
+	}
 	if j := h.jobByUID[t.Job]; j != nil {
 		j.held[t] = append(j.held[t], n.rec.Uid)
 	}
@@ -204,6 +227,9 @@ func (h *hot) unlink(n *node, t TaskKey) {
 	task := n.held[t]
 	delete(n.held, t)
 	n.used -= task.Slots
+	if task.Exclusive {
+		n.exclusive--
+	}
 	j := h.jobByUID[t.Job]
 	if j == nil {
 		return

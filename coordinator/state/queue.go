@@ -14,6 +14,8 @@ type Run struct {
 	Spec        uint32
 	Slots       int32
 	Fresh       bool
+	// Exclusive ones need a node for themselves, Dedicated ones a dedicated node.
+	Exclusive, Dedicated bool
 }
 
 // queue holds the runs of a job in the order of task numbers, and counts their tasks.
@@ -107,17 +109,33 @@ func (q *queue) atOrBefore(task uint64) (found Run, ok bool) {
 	return found, ok
 }
 
-func sameClass(a, b Run) bool { return a.Spec == b.Spec && a.Slots == b.Slots && a.Fresh == b.Fresh }
+func sameClass(a, b Run) bool {
+	a.First, a.Last, b.First, b.Last = 0, 0, 0, 0
+	return a == b
+}
+
+// Flags of a run on disk.
+const (
+	runFresh = 1 << iota
+	runExclusive
+	runDedicated
+)
 
 func encodeRun(r Run) []byte {
-	fresh := byte(0)
+	flags := byte(0)
 	if r.Fresh {
-		fresh = 1
+		flags |= runFresh
+	}
+	if r.Exclusive {
+		flags |= runExclusive
+	}
+	if r.Dedicated {
+		flags |= runDedicated
 	}
 	b := binary.AppendUvarint(make([]byte, 0, 16), r.Last-r.First)
 	b = binary.AppendUvarint(b, uint64(r.Spec))
 	b = binary.AppendUvarint(b, uint64(r.Slots))
-	return append(b, fresh)
+	return append(b, flags)
 }
 
 func decodeRun(first uint64, b []byte) (Run, error) {
@@ -132,5 +150,8 @@ func decodeRun(first uint64, b []byte) (Run, error) {
 	if len(b) != 1 {
 		return Run{}, fmt.Errorf("run of queued tasks at %d: %d bytes are left", first, len(b))
 	}
-	return Run{First: first, Last: first + fields[0], Spec: uint32(fields[1]), Slots: int32(fields[2]), Fresh: b[0] == 1}, nil
+	return Run{
+		First: first, Last: first + fields[0], Spec: uint32(fields[1]), Slots: int32(fields[2]),
+		Fresh: b[0]&runFresh != 0, Exclusive: b[0]&runExclusive != 0, Dedicated: b[0]&runDedicated != 0,
+	}, nil
 }

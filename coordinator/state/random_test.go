@@ -58,7 +58,14 @@ func (c *chooser) taskID() string {
 
 func (c *chooser) createPool() any {
 	slots := rapid.SampledFrom([]int32{1, 2, 4}).Draw(c.T, "slots")
-	return &raftlogv1.CreatePool{Pool: &apiv1.Pool{Id: c.poolID(), TaskSlotsPerNode: &slots}}
+	return &raftlogv1.CreatePool{Pool: &apiv1.Pool{Id: c.poolID(), TaskSlotsPerNode: &slots, StartTask: c.startTask()}}
+}
+
+func (c *chooser) startTask() *apiv1.StartTask {
+	if !c.chance("start task", 3) {
+		return nil
+	}
+	return &apiv1.StartTask{CommandLine: "start", WaitForSuccess: proto.Bool(!c.chance("no wait", 3)), MaxTaskRetryCount: proto.Int32(1)}
 }
 
 func (c *chooser) deallocation() apiv1.NodeDeallocationOption {
@@ -67,9 +74,11 @@ func (c *chooser) deallocation() apiv1.NodeDeallocationOption {
 
 func (c *chooser) poolChange() any {
 	target := rapid.Int32Range(0, 3).Draw(c.T, "target")
-	switch rapid.IntRange(0, 7).Draw(c.T, "pool change") {
+	switch rapid.IntRange(0, 8).Draw(c.T, "pool change") {
 	case 7:
 		return c.autoScale()
+	case 8:
+		return &raftlogv1.UpdatePool{PoolId: c.poolID(), Update: &apiv1.PoolUpdateOptions{StartTask: c.startTask()}, Cleared: []string{"startTask"}}
 	case 0:
 		if c.chance("really", 5) {
 			return &raftlogv1.DeletePool{PoolId: c.poolID()}
@@ -120,11 +129,20 @@ func (c *chooser) nodes() any {
 	if c.chance("create", 3) {
 		return &raftlogv1.CreateNodes{PoolId: c.poolID(), NodeIds: []string{c.nodeID(), c.nodeID()}, Dedicated: c.chance("dedicated", 2)}
 	}
-	return &raftlogv1.NodeHello{PoolId: c.poolID(), NodeId: c.nodeID(), Facts: &agentv1.NodeFacts{Cpus: 2}}
+	return &raftlogv1.NodeHello{PoolId: c.poolID(), NodeId: c.nodeID(), Facts: &agentv1.NodeFacts{
+		Cpus: 2, BootId: c.among("boot", "b1", "b1", "b1", "b2"),
+	}}
 }
 
 func (c *chooser) nodeChange() any {
-	switch rapid.IntRange(0, 5).Draw(c.T, "node change") {
+	switch rapid.IntRange(0, 6).Draw(c.T, "node change") {
+	case 6:
+		return &raftlogv1.ActOnNode{
+			PoolId: c.poolID(), NodeId: c.nodeID(), Option: raftlogv1.NodeActionOption(rapid.IntRange(0, 2).Draw(c.T, "option")),
+			Target: rapid.SampledFrom([]apiv1.NodeState{
+				apiv1.NodeState_NODE_STATE_REBOOTING, apiv1.NodeState_NODE_STATE_REIMAGING, apiv1.NodeState_NODE_STATE_DEALLOCATING, apiv1.NodeState_NODE_STATE_STARTING,
+			}).Draw(c.T, "target"),
+		}
 	case 0:
 		return &raftlogv1.DeleteNode{PoolId: c.poolID(), NodeId: c.nodeID()}
 	case 1:
@@ -143,11 +161,34 @@ func (c *chooser) incarnation() uint32 { return rapid.Uint32Range(1, 3).Draw(c.T
 
 func (c *chooser) createJob() any {
 	uses := !c.chance("no dependencies", 4)
+	prepare, release := c.jobTasks()
 	return &raftlogv1.CreateJob{AutoPoolId: c.autoPoolID(), Job: &apiv1.Job{
+		JobPreparationTask: prepare, JobReleaseTask: release, JobManagerTask: c.manager(),
 		Id: c.among("job", "j1", "j1", "J1", "j2", "s"), PoolInfo: c.poolInfo(2), UsesTaskDependencies: &uses,
 		OnTaskFailure:      rapid.SampledFrom([]apiv1.TaskFailureMode{0, 1, 1, 2}).Draw(c.T, "failure"),
 		OnAllTasksComplete: rapid.SampledFrom([]apiv1.AllTasksCompleteMode{0, 1, 1, 1, 2}).Draw(c.T, "complete"),
 	}}
+}
+
+func (c *chooser) jobTasks() (*apiv1.JobPreparationTask, *apiv1.JobReleaseTask) {
+	if c.chance("no preparation", 2) {
+		return nil, nil
+	}
+	prepare := &apiv1.JobPreparationTask{
+		Id: "prep", WaitForSuccess: proto.Bool(!c.chance("no wait", 4)), RerunOnNodeRebootAfterSuccess: proto.Bool(!c.chance("no rerun", 3)),
+		Constraints: &apiv1.TaskConstraints{MaxTaskRetryCount: proto.Int32(rapid.Int32Range(0, 1).Draw(c.T, "retries"))},
+	}
+	if c.chance("no release", 3) {
+		return prepare, nil
+	}
+	return prepare, &apiv1.JobReleaseTask{Id: "rel"}
+}
+
+func (c *chooser) manager() *apiv1.JobManagerTask {
+	if !c.chance("manager", 5) {
+		return nil
+	}
+	return &apiv1.JobManagerTask{Id: c.among("manager id", "manager", "a"), KillJobOnCompletion: proto.Bool(c.chance("kill", 2))}
 }
 
 func (c *chooser) jobChange() any {
@@ -258,6 +299,11 @@ func (c *chooser) assign() any {
 
 func (c *chooser) someAttempt(uid uint64) *agentv1.AttemptRef {
 	n := c.s.nodes[uid]
+	if n != nil && c.chance("special", 2) {
+		if specials := c.s.specials(n); len(specials) > 0 {
+			return rapid.SampledFrom(specials).Draw(c.T, "special attempt").Ref()
+		}
+	}
 	if n == nil || len(n.held) == 0 || c.chance("any attempt", 10) {
 		key := c.someTask()
 		return &agentv1.AttemptRef{Job: key.Job, Task: key.Task, Attempt: rapid.Uint32Range(0, 3).Draw(c.T, "attempt")}
@@ -268,7 +314,7 @@ func (c *chooser) someAttempt(uid uint64) *agentv1.AttemptRef {
 
 func (c *chooser) report() any {
 	cmd := &raftlogv1.ReportAttempts{}
-	cmd.Node, cmd.Incarnation = c.someNode(func(n *node) bool { return len(n.held) > 0 })
+	cmd.Node, cmd.Incarnation = c.someNode(func(n *node) bool { return len(n.held) > 0 || len(c.s.specials(n)) > 0 })
 	if c.chance("retract", 12) {
 		return &raftlogv1.RetractTasks{Node: cmd.Node, Attempts: []*agentv1.AttemptRef{c.someAttempt(cmd.Node)}}
 	}

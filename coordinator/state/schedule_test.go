@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/batchyard/batchyard/internal/batcherr"
@@ -22,7 +23,7 @@ func (f *farm) schedule(edits ...func(*raftlogv1.CreateJobSchedule)) {
 		JobSpecification: &apiv1.JobSpecification{
 			PoolInfo: &apiv1.PoolInfo{PoolId: "p"}, OnAllTasksComplete: terminateWhenComplete, DisplayName: "made",
 			Metadata:       []*apiv1.MetadataItem{{Name: "a", Value: "b"}},
-			JobManagerTask: &apiv1.JobManagerTask{Id: "boss", CommandLine: "rule"},
+			JobManagerTask: &apiv1.JobManagerTask{Id: "boss", CommandLine: "rule", KillJobOnCompletion: proto.Bool(false)},
 		},
 	}}
 	for _, edit := range edits {
@@ -56,6 +57,9 @@ func (f *farm) step(passed time.Duration) {
 func (f *farm) finishJob(node uint64, job string) {
 	f.add(job, "t")
 	f.run(node, job, "t", 0)
+	if manager := f.jobInfo(job).Job.JobManagerTask; manager != nil {
+		f.run(node, job, manager.Id, 0)
+	}
 	require.Equal(f.t, jobCompleted, f.jobInfo(job).Job.State)
 }
 

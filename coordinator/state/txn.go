@@ -258,8 +258,21 @@ func shallow(rec *raftlogv1.JobRecord) *raftlogv1.JobRecord {
 
 // enqueue makes a task ready to run that has an execution record.
 func (t *txn) enqueue(j *job, key TaskKey, spec uint32) {
-	t.enqueueRun(j, Run{First: key.Task, Last: key.Task, Spec: spec, Slots: slotsOf(t.spec(j, spec))})
+	t.enqueueRun(j, t.runOf(j, key.Task, spec))
 }
+
+// runOf is the run of one task.
+func (t *txn) runOf(j *job, task uint64, spec uint32) Run {
+	r := Run{First: task, Last: task, Spec: spec, Slots: slotsOf(t.spec(j, spec))}
+	if manager := j.rec.Job.JobManagerTask; manager != nil && task == managerTask {
+		r.Exclusive = unlessFalse(manager.RunExclusive)
+		r.Dedicated = !unlessFalse(manager.AllowLowPriorityNode)
+	}
+	return r
+}
+
+// managerTask is the number of the manager task in a job that has one: it is the first.
+const managerTask = 1
 
 func (t *txn) enqueueRun(j *job, r Run) {
 	t.queues[j] = true

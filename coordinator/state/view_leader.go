@@ -6,6 +6,9 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/batchyard/batchyard/internal/lifecycle"
+
+	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
 )
@@ -19,6 +22,8 @@ type NodeRoom struct {
 	// Slots of everything that it holds, and how many attempts; both count also what is being stopped.
 	Used int32
 	Held int
+	// Exclusive: it holds a task that wants it for itself.
+	Exclusive, Dedicated bool
 }
 
 // JobQueue is what scheduling sees of a job that has tasks ready to run.
@@ -29,6 +34,8 @@ type JobQueue struct {
 	// How many more of its tasks may be with nodes; -1: no limit.
 	Allowed int
 	Queued  uint64
+	// Nodes that may not be given its tasks.
+	Barred map[uint64]bool
 	// The first runs of its queue, of each size of task.
 	Runs []Run
 }
@@ -61,6 +68,7 @@ func (s *Store) Room(key PoolKey, maxTasks int) (PoolRoom, bool) {
 		if n.ready() {
 			room.Nodes = append(room.Nodes, NodeRoom{
 				UID: n.rec.Uid, Incarnation: n.rec.Incarnation, ID: n.rec.Node.Id, Slots: n.rec.Slots, Used: n.used, Held: len(n.held),
+				Exclusive: n.exclusive > 0, Dedicated: n.rec.Node.GetIsDedicated(),
 			})
 		}
 		return true
@@ -72,6 +80,14 @@ func jobQueue(j *job, maxTasks int) JobQueue {
 	q := JobQueue{UID: j.rec.Uid, ID: j.rec.Job.Id, Priority: j.rec.Job.GetPriority(), Allowed: -1, Queued: j.queue.count}
 	if limit := j.rec.Job.GetMaxParallelTasks(); limit > 0 {
 		q.Allowed = max(0, int(limit)-len(j.held))
+	}
+	for uid := range j.sites {
+		if j.barred(uid) {
+			if q.Barred == nil {
+				q.Barred = map[uint64]bool{}
+			}
+			q.Barred[uid] = true
+		}
 	}
 	// Tasks of one size must not hide those of another behind them: they may be too large for every node.
 	tasks := map[int32]uint64{}
@@ -108,6 +124,9 @@ type HeldTask struct {
 	Constraints                         *apiv1.TaskConstraints
 	// Live: the attempt is its task's newest and the task is not completed.
 	Live bool
+	Kind agentv1.AssignmentKind
+	// Token: the task has asked for a token of its job.
+	Token bool
 }
 
 // Held returns everything that a node holds, in the order of jobs and tasks.
@@ -118,11 +137,11 @@ func (s *Store) Held(uid uint64) ([]HeldTask, error) {
 	if n == nil {
 		return nil, nil
 	}
-	keys := make([]AttemptKey, 0, len(n.held))
+	keys := make([]AttemptKey, 0, len(n.held)+len(n.sites)+1)
 	for _, key := range sortedTasks(n.held) {
 		keys = append(keys, AttemptKey{key, n.held[key].Attempt})
 	}
-	return s.heldTasks(n, keys)
+	return s.heldTasks(n, append(keys, s.specials(n)...))
 }
 
 // HeldTasks returns those of the attempts that the node still holds.
@@ -144,9 +163,13 @@ func (s *Store) heldTasks(n *node, keys []AttemptKey) ([]HeldTask, error) {
 	defer it.Close()
 	out := make([]HeldTask, 0, len(keys))
 	for _, key := range keys {
+		if key.special() {
+			out = s.specialHeld(out, n, key)
+			continue
+		}
 		h := n.held[key.TaskKey]
 		j := s.jobByUID[key.Job]
-		if h == nil || h.Attempt != key.Attempt {
+		if h == nil || h.Attempt != key.Attempt || h.Waiting && !h.Stopping {
 			continue
 		}
 		task := HeldTask{AttemptKey: key, Stopping: h.Stopping, Slots: h.Slots, Account: n.rec.Account}
@@ -156,6 +179,9 @@ func (s *Store) heldTasks(n *node, keys []AttemptKey) ([]HeldTask, error) {
 			task.JobID, task.Priority = j.rec.Job.Id, j.rec.Job.GetPriority()
 			if err := readEntry(it, &task); err != nil {
 				return nil, err
+			}
+			if spec, err := s.specOf(j, task.Spec); err == nil {
+				task.Token = spec.AuthenticationTokenSettings != nil
 			}
 		}
 		out = append(out, task)
@@ -183,6 +209,12 @@ func (s *Store) Spec(jobUID uint64, number uint32) (*apiv1.Task, error) {
 	j := s.jobByUID[jobUID]
 	if j == nil {
 		return nil, nil
+	}
+	switch number {
+	case PreparationSpec:
+		return lifecycle.PreparationTask(j.rec.Job), nil
+	case ReleaseSpec:
+		return lifecycle.ReleaseTask(j.rec.Job), nil
 	}
 	return s.specOf(j, number)
 }
@@ -236,6 +268,9 @@ func (s *Store) CanAdvance(jobUID uint64) bool {
 	j := s.jobByUID[jobUID]
 	if j == nil {
 		return false
+	}
+	if j.rec.Job.State != jobDisabling && len(j.held) == 0 {
+		return j.canWindUp()
 	}
 	waits := j.rec.Job.State == jobDisabling && j.rec.DisableOption == apiv1.DisableJobOption_DISABLE_JOB_OPTION_WAIT
 	for key, nodes := range j.held {

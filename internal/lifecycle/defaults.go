@@ -43,6 +43,7 @@ func FillPool(p *apiv1.Pool) {
 	}
 	setDefault(&p.EnableInterNodeCommunication, false)
 	setDefault(&p.TaskSlotsPerNode, 1)
+	FillStartTask(p.StartTask)
 	if p.TaskSchedulingPolicy == nil {
 		p.TaskSchedulingPolicy = &apiv1.TaskSchedulingPolicy{}
 	}
@@ -62,6 +63,7 @@ func FillJob(j *apiv1.Job) {
 	setDefault(&j.UsesTaskDependencies, false)
 	FillPoolInfo(j.PoolInfo)
 	j.Constraints = JobConstraints(j.Constraints)
+	fillJobTasks(j)
 	if j.OnAllTasksComplete == apiv1.AllTasksCompleteMode_ALL_TASKS_COMPLETE_MODE_UNSPECIFIED {
 		j.OnAllTasksComplete = apiv1.AllTasksCompleteMode_ALL_TASKS_COMPLETE_MODE_NO_ACTION
 	}
@@ -83,10 +85,15 @@ func JobConstraints(c *apiv1.JobConstraints) *apiv1.JobConstraints {
 func FillTask(t *apiv1.Task, job *apiv1.Job) {
 	t.Constraints = TaskConstraints(t.Constraints, job)
 	setDefault(&t.RequiredSlots, 1)
-	if t.UserIdentity == nil {
-		t.UserIdentity = &apiv1.UserIdentity{AutoUser: &apiv1.AutoUserSpecification{}}
+	t.UserIdentity = filledUser(t.UserIdentity)
+}
+
+// filledUser is the user of a task with defaults filled in.
+func filledUser(id *apiv1.UserIdentity) *apiv1.UserIdentity {
+	if id == nil {
+		id = &apiv1.UserIdentity{AutoUser: &apiv1.AutoUserSpecification{}}
 	}
-	if u := t.UserIdentity.AutoUser; u != nil {
+	if u := id.AutoUser; u != nil {
 		if u.Scope == apiv1.AutoUserScope_AUTO_USER_SCOPE_UNSPECIFIED {
 			u.Scope = apiv1.AutoUserScope_AUTO_USER_SCOPE_POOL
 		}
@@ -94,6 +101,7 @@ func FillTask(t *apiv1.Task, job *apiv1.Job) {
 			u.ElevationLevel = apiv1.ElevationLevel_ELEVATION_LEVEL_NON_ADMIN
 		}
 	}
+	return id
 }
 
 // TaskConstraints fills in a task's constraints from its job; no wall-clock limit stays absent.

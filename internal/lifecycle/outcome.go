@@ -79,6 +79,15 @@ func EndedFailure(message string) *apiv1.TaskFailureInfo {
 	}
 }
 
+// NodeLostFailure is the failure information of what ended with its node.
+func NodeLostFailure() *apiv1.TaskFailureInfo {
+	return &apiv1.TaskFailureInfo{
+		Category: apiv1.ErrorSourceCategory_ERROR_SOURCE_CATEGORY_SERVER_ERROR,
+		Code:     "TaskEnded",
+		Message:  "The node was lost or restarted, or left its pool, before the task had ended",
+	}
+}
+
 func retriesLeft(limit, made int32) bool { return limit < 0 || made < limit }
 
 // exitOptions finds the condition that applies; nil if none does.

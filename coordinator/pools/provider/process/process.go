@@ -62,7 +62,10 @@ func (p *Provider) dir(m pools.Machine) string {
 	return filepath.Join(p.cfg.Dir, "node-"+strconv.FormatUint(m.UID, 10))
 }
 
-const pidName = "agent.pid"
+const (
+	pidName = "agent.pid"
+	logName = "agent.log"
+)
 
 // Ensure starts the node's agent unless it runs.
 func (p *Provider) Ensure(ctx context.Context, m pools.Machine, token func(context.Context) (string, error)) error {
@@ -99,7 +102,7 @@ func (p *Provider) start(ctx context.Context, m pools.Machine, token func(contex
 	}
 	args := append(append([]string(nil), p.cfg.Command...),
 		"--data-dir", filepath.Join(dir, "state"), "--node-root", filepath.Join(dir, "root"), "--coordinator", p.cfg.Coordinator,
-		"--stop-tasks-on-exit", "--orphan-timeout", "10m")
+		"--stop-tasks-on-exit", "--orphan-timeout", "10m", "--log-file", filepath.Join(dir, logName))
 	if _, err := os.Stat(filepath.Join(dir, "state", "node.pem")); errors.Is(err, os.ErrNotExist) {
 		text, err := token(ctx)
 		if err != nil {
@@ -116,7 +119,7 @@ func (p *Provider) start(ctx context.Context, m pools.Machine, token func(contex
 }
 
 func (p *Provider) spawn(dir string, args []string) (pidfile.Process, error) {
-	log, err := os.OpenFile(filepath.Join(dir, "agent.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(filepath.Join(dir, logName), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return pidfile.Process{}, err
 	}
@@ -134,6 +137,18 @@ func (p *Provider) spawn(dir string, args []string) (pidfile.Process, error) {
 		return pidfile.Process{}, errors.Join(err, cmd.Process.Kill())
 	}
 	return process, process.Write(filepath.Join(dir, pidName))
+}
+
+// Stop stops the node's agent, and its tasks with it. What it had stays.
+func (p *Provider) Stop(_ context.Context, m pools.Machine) error {
+	p.mu.Lock()
+	delete(p.nodes, m.UID)
+	p.mu.Unlock()
+	process, err := pidfile.Read(filepath.Join(p.dir(m), pidName))
+	if err != nil {
+		return err
+	}
+	return process.Stop(stopGrace)
 }
 
 // Remove stops the node's agent and deletes all that it had.

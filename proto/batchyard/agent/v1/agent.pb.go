@@ -142,6 +142,60 @@ func (FailureStage) EnumDescriptor() ([]byte, []int) {
 	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{1}
 }
 
+// AssignmentKind is what kind of task an attempt is of. All but ordinary ones need no slots and are begun at once.
+type AssignmentKind int32
+
+const (
+	AssignmentKind_ASSIGNMENT_KIND_UNSPECIFIED AssignmentKind = 0
+	// Of the pool: it has no job, its directory is the node's startup directory.
+	AssignmentKind_ASSIGNMENT_KIND_START       AssignmentKind = 1
+	AssignmentKind_ASSIGNMENT_KIND_PREPARATION AssignmentKind = 2
+	AssignmentKind_ASSIGNMENT_KIND_RELEASE     AssignmentKind = 3
+)
+
+// Enum value maps for AssignmentKind.
+var (
+	AssignmentKind_name = map[int32]string{
+		0: "ASSIGNMENT_KIND_UNSPECIFIED",
+		1: "ASSIGNMENT_KIND_START",
+		2: "ASSIGNMENT_KIND_PREPARATION",
+		3: "ASSIGNMENT_KIND_RELEASE",
+	}
+	AssignmentKind_value = map[string]int32{
+		"ASSIGNMENT_KIND_UNSPECIFIED": 0,
+		"ASSIGNMENT_KIND_START":       1,
+		"ASSIGNMENT_KIND_PREPARATION": 2,
+		"ASSIGNMENT_KIND_RELEASE":     3,
+	}
+)
+
+func (x AssignmentKind) Enum() *AssignmentKind {
+	p := new(AssignmentKind)
+	*p = x
+	return p
+}
+
+func (x AssignmentKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AssignmentKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_batchyard_agent_v1_agent_proto_enumTypes[2].Descriptor()
+}
+
+func (AssignmentKind) Type() protoreflect.EnumType {
+	return &file_batchyard_agent_v1_agent_proto_enumTypes[2]
+}
+
+func (x AssignmentKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AssignmentKind.Descriptor instead.
+func (AssignmentKind) EnumDescriptor() ([]byte, []int) {
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{2}
+}
+
 type RemovalKind int32
 
 const (
@@ -181,11 +235,11 @@ func (x RemovalKind) String() string {
 }
 
 func (RemovalKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_batchyard_agent_v1_agent_proto_enumTypes[2].Descriptor()
+	return file_batchyard_agent_v1_agent_proto_enumTypes[3].Descriptor()
 }
 
 func (RemovalKind) Type() protoreflect.EnumType {
-	return &file_batchyard_agent_v1_agent_proto_enumTypes[2]
+	return &file_batchyard_agent_v1_agent_proto_enumTypes[3]
 }
 
 func (x RemovalKind) Number() protoreflect.EnumNumber {
@@ -194,7 +248,7 @@ func (x RemovalKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RemovalKind.Descriptor instead.
 func (RemovalKind) EnumDescriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{2}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{3}
 }
 
 type FileOperation int32
@@ -236,11 +290,11 @@ func (x FileOperation) String() string {
 }
 
 func (FileOperation) Descriptor() protoreflect.EnumDescriptor {
-	return file_batchyard_agent_v1_agent_proto_enumTypes[3].Descriptor()
+	return file_batchyard_agent_v1_agent_proto_enumTypes[4].Descriptor()
 }
 
 func (FileOperation) Type() protoreflect.EnumType {
-	return &file_batchyard_agent_v1_agent_proto_enumTypes[3]
+	return &file_batchyard_agent_v1_agent_proto_enumTypes[4]
 }
 
 func (x FileOperation) Number() protoreflect.EnumNumber {
@@ -249,7 +303,7 @@ func (x FileOperation) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FileOperation.Descriptor instead.
 func (FileOperation) EnumDescriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{4}
 }
 
 type JoinRequest struct {
@@ -1079,6 +1133,7 @@ type CoordinatorMessage struct {
 	//	*CoordinatorMessage_ReportsCommitted
 	//	*CoordinatorMessage_HeartbeatAck
 	//	*CoordinatorMessage_File
+	//	*CoordinatorMessage_Order
 	Message       isCoordinatorMessage_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1166,6 +1221,15 @@ func (x *CoordinatorMessage) GetFile() *FileRequest {
 	return nil
 }
 
+func (x *CoordinatorMessage) GetOrder() *NodeOrder {
+	if x != nil {
+		if x, ok := x.Message.(*CoordinatorMessage_Order); ok {
+			return x.Order
+		}
+	}
+	return nil
+}
+
 type isCoordinatorMessage_Message interface {
 	isCoordinatorMessage_Message()
 }
@@ -1191,6 +1255,10 @@ type CoordinatorMessage_File struct {
 	File *FileRequest `protobuf:"bytes,5,opt,name=file,proto3,oneof"`
 }
 
+type CoordinatorMessage_Order struct {
+	Order *NodeOrder `protobuf:"bytes,6,opt,name=order,proto3,oneof"`
+}
+
 func (*CoordinatorMessage_Welcome) isCoordinatorMessage_Message() {}
 
 func (*CoordinatorMessage_Assignments) isCoordinatorMessage_Message() {}
@@ -1200,6 +1268,394 @@ func (*CoordinatorMessage_ReportsCommitted) isCoordinatorMessage_Message() {}
 func (*CoordinatorMessage_HeartbeatAck) isCoordinatorMessage_Message() {}
 
 func (*CoordinatorMessage_File) isCoordinatorMessage_Message() {}
+
+func (*CoordinatorMessage_Order) isCoordinatorMessage_Message() {}
+
+// NodeOrder asks something of the node itself.
+type NodeOrder struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where set, the answer is a Transfer with the same id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Types that are valid to be assigned to Order:
+	//
+	//	*NodeOrder_Restart
+	//	*NodeOrder_PutUser
+	//	*NodeOrder_DeleteUser
+	//	*NodeOrder_UploadLogs
+	Order         isNodeOrder_Order `protobuf_oneof:"order"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeOrder) Reset() {
+	*x = NodeOrder{}
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeOrder) ProtoMessage() {}
+
+func (x *NodeOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeOrder.ProtoReflect.Descriptor instead.
+func (*NodeOrder) Descriptor() ([]byte, []int) {
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *NodeOrder) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *NodeOrder) GetOrder() isNodeOrder_Order {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+func (x *NodeOrder) GetRestart() *RestartNode {
+	if x != nil {
+		if x, ok := x.Order.(*NodeOrder_Restart); ok {
+			return x.Restart
+		}
+	}
+	return nil
+}
+
+func (x *NodeOrder) GetPutUser() *PutNodeUser {
+	if x != nil {
+		if x, ok := x.Order.(*NodeOrder_PutUser); ok {
+			return x.PutUser
+		}
+	}
+	return nil
+}
+
+func (x *NodeOrder) GetDeleteUser() *DeleteNodeUser {
+	if x != nil {
+		if x, ok := x.Order.(*NodeOrder_DeleteUser); ok {
+			return x.DeleteUser
+		}
+	}
+	return nil
+}
+
+func (x *NodeOrder) GetUploadLogs() *UploadNodeLogs {
+	if x != nil {
+		if x, ok := x.Order.(*NodeOrder_UploadLogs); ok {
+			return x.UploadLogs
+		}
+	}
+	return nil
+}
+
+type isNodeOrder_Order interface {
+	isNodeOrder_Order()
+}
+
+type NodeOrder_Restart struct {
+	// End everything and begin anew, as a machine does.
+	Restart *RestartNode `protobuf:"bytes,2,opt,name=restart,proto3,oneof"`
+}
+
+type NodeOrder_PutUser struct {
+	PutUser *PutNodeUser `protobuf:"bytes,3,opt,name=put_user,json=putUser,proto3,oneof"`
+}
+
+type NodeOrder_DeleteUser struct {
+	DeleteUser *DeleteNodeUser `protobuf:"bytes,4,opt,name=delete_user,json=deleteUser,proto3,oneof"`
+}
+
+type NodeOrder_UploadLogs struct {
+	UploadLogs *UploadNodeLogs `protobuf:"bytes,5,opt,name=upload_logs,json=uploadLogs,proto3,oneof"`
+}
+
+func (*NodeOrder_Restart) isNodeOrder_Order() {}
+
+func (*NodeOrder_PutUser) isNodeOrder_Order() {}
+
+func (*NodeOrder_DeleteUser) isNodeOrder_Order() {}
+
+func (*NodeOrder_UploadLogs) isNodeOrder_Order() {}
+
+type RestartNode struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Also empty the node's directories.
+	Reimage bool `protobuf:"varint,1,opt,name=reimage,proto3" json:"reimage,omitempty"`
+	// An order whose number the node has followed already is passed over.
+	Number        uint32 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestartNode) Reset() {
+	*x = RestartNode{}
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestartNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestartNode) ProtoMessage() {}
+
+func (x *RestartNode) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestartNode.ProtoReflect.Descriptor instead.
+func (*RestartNode) Descriptor() ([]byte, []int) {
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RestartNode) GetReimage() bool {
+	if x != nil {
+		return x.Reimage
+	}
+	return false
+}
+
+func (x *RestartNode) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+// PutNodeUser makes a user with whom people log in.
+type PutNodeUser struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// False: change the one that exists.
+	Create        bool                   `protobuf:"varint,2,opt,name=create,proto3" json:"create,omitempty"`
+	Admin         bool                   `protobuf:"varint,3,opt,name=admin,proto3" json:"admin,omitempty"`
+	ExpiryTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expiry_time,json=expiryTime,proto3" json:"expiry_time,omitempty"`
+	Password      string                 `protobuf:"bytes,5,opt,name=password,proto3" json:"password,omitempty"`
+	SshPublicKey  string                 `protobuf:"bytes,6,opt,name=ssh_public_key,json=sshPublicKey,proto3" json:"ssh_public_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutNodeUser) Reset() {
+	*x = PutNodeUser{}
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutNodeUser) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutNodeUser) ProtoMessage() {}
+
+func (x *PutNodeUser) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutNodeUser.ProtoReflect.Descriptor instead.
+func (*PutNodeUser) Descriptor() ([]byte, []int) {
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PutNodeUser) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PutNodeUser) GetCreate() bool {
+	if x != nil {
+		return x.Create
+	}
+	return false
+}
+
+func (x *PutNodeUser) GetAdmin() bool {
+	if x != nil {
+		return x.Admin
+	}
+	return false
+}
+
+func (x *PutNodeUser) GetExpiryTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiryTime
+	}
+	return nil
+}
+
+func (x *PutNodeUser) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
+func (x *PutNodeUser) GetSshPublicKey() string {
+	if x != nil {
+		return x.SshPublicKey
+	}
+	return ""
+}
+
+type DeleteNodeUser struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteNodeUser) Reset() {
+	*x = DeleteNodeUser{}
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteNodeUser) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteNodeUser) ProtoMessage() {}
+
+func (x *DeleteNodeUser) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteNodeUser.ProtoReflect.Descriptor instead.
+func (*DeleteNodeUser) Descriptor() ([]byte, []int) {
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *DeleteNodeUser) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type UploadNodeLogs struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	ContainerUrl string                 `protobuf:"bytes,1,opt,name=container_url,json=containerUrl,proto3" json:"container_url,omitempty"`
+	// Of the objects' names.
+	Prefix        string                 `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	StartTime     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	Store         *v1.StoreAccess        `protobuf:"bytes,5,opt,name=store,proto3" json:"store,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UploadNodeLogs) Reset() {
+	*x = UploadNodeLogs{}
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UploadNodeLogs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UploadNodeLogs) ProtoMessage() {}
+
+func (x *UploadNodeLogs) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UploadNodeLogs.ProtoReflect.Descriptor instead.
+func (*UploadNodeLogs) Descriptor() ([]byte, []int) {
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *UploadNodeLogs) GetContainerUrl() string {
+	if x != nil {
+		return x.ContainerUrl
+	}
+	return ""
+}
+
+func (x *UploadNodeLogs) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *UploadNodeLogs) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *UploadNodeLogs) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *UploadNodeLogs) GetStore() *v1.StoreAccess {
+	if x != nil {
+		return x.Store
+	}
+	return nil
+}
 
 type Welcome struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -1219,7 +1675,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1231,7 +1687,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1244,7 +1700,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Welcome) GetSession() string {
@@ -1312,7 +1768,7 @@ type HeartbeatAck struct {
 
 func (x *HeartbeatAck) Reset() {
 	*x = HeartbeatAck{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1780,7 @@ func (x *HeartbeatAck) String() string {
 func (*HeartbeatAck) ProtoMessage() {}
 
 func (x *HeartbeatAck) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1793,7 @@ func (x *HeartbeatAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatAck.ProtoReflect.Descriptor instead.
 func (*HeartbeatAck) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *HeartbeatAck) GetNumber() uint64 {
@@ -1364,7 +1820,7 @@ type Assignments struct {
 
 func (x *Assignments) Reset() {
 	*x = Assignments{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1376,7 +1832,7 @@ func (x *Assignments) String() string {
 func (*Assignments) ProtoMessage() {}
 
 func (x *Assignments) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1389,7 +1845,7 @@ func (x *Assignments) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignments.ProtoReflect.Descriptor instead.
 func (*Assignments) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Assignments) GetComplete() bool {
@@ -1441,14 +1897,16 @@ type JobContext struct {
 	JobId       string                   `protobuf:"bytes,2,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	Environment []*v1.EnvironmentSetting `protobuf:"bytes,3,rep,name=environment,proto3" json:"environment,omitempty"`
 	// Application packages with their archives.
-	Packages      []*PackageLocation `protobuf:"bytes,4,rep,name=packages,proto3" json:"packages,omitempty"`
+	Packages []*PackageLocation `protobuf:"bytes,4,rep,name=packages,proto3" json:"packages,omitempty"`
+	// Id of the job's preparation task; empty: it has none.
+	PreparationId string `protobuf:"bytes,5,opt,name=preparation_id,json=preparationId,proto3" json:"preparation_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JobContext) Reset() {
 	*x = JobContext{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1460,7 +1918,7 @@ func (x *JobContext) String() string {
 func (*JobContext) ProtoMessage() {}
 
 func (x *JobContext) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1473,7 +1931,7 @@ func (x *JobContext) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobContext.ProtoReflect.Descriptor instead.
 func (*JobContext) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *JobContext) GetJob() uint64 {
@@ -1504,6 +1962,13 @@ func (x *JobContext) GetPackages() []*PackageLocation {
 	return nil
 }
 
+func (x *JobContext) GetPreparationId() string {
+	if x != nil {
+		return x.PreparationId
+	}
+	return ""
+}
+
 // PackageLocation says where an application package's archive is.
 type PackageLocation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1520,7 +1985,7 @@ type PackageLocation struct {
 
 func (x *PackageLocation) Reset() {
 	*x = PackageLocation{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1532,7 +1997,7 @@ func (x *PackageLocation) String() string {
 func (*PackageLocation) ProtoMessage() {}
 
 func (x *PackageLocation) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1545,7 +2010,7 @@ func (x *PackageLocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackageLocation.ProtoReflect.Descriptor instead.
 func (*PackageLocation) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PackageLocation) GetApplicationId() string {
@@ -1604,7 +2069,7 @@ type TaskSpec struct {
 
 func (x *TaskSpec) Reset() {
 	*x = TaskSpec{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1616,7 +2081,7 @@ func (x *TaskSpec) String() string {
 func (*TaskSpec) ProtoMessage() {}
 
 func (x *TaskSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1629,7 +2094,7 @@ func (x *TaskSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskSpec.ProtoReflect.Descriptor instead.
 func (*TaskSpec) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TaskSpec) GetJob() uint64 {
@@ -1672,14 +2137,17 @@ type Assignment struct {
 	// Higher runs first.
 	Priority int32 `protobuf:"varint,6,opt,name=priority,proto3" json:"priority,omitempty"`
 	// Present where they replace the spec's.
-	Constraints   *v1.TaskConstraints `protobuf:"bytes,7,opt,name=constraints,proto3" json:"constraints,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Constraints *v1.TaskConstraints `protobuf:"bytes,7,opt,name=constraints,proto3" json:"constraints,omitempty"`
+	Kind        AssignmentKind      `protobuf:"varint,8,opt,name=kind,proto3,enum=batchyard.agent.v1.AssignmentKind" json:"kind,omitempty"`
+	// For the task's environment; empty: none.
+	AuthenticationToken string `protobuf:"bytes,9,opt,name=authentication_token,json=authenticationToken,proto3" json:"authentication_token,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1691,7 +2159,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1704,7 +2172,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Assignment) GetRef() *AttemptRef {
@@ -1756,6 +2224,20 @@ func (x *Assignment) GetConstraints() *v1.TaskConstraints {
 	return nil
 }
 
+func (x *Assignment) GetKind() AssignmentKind {
+	if x != nil {
+		return x.Kind
+	}
+	return AssignmentKind_ASSIGNMENT_KIND_UNSPECIFIED
+}
+
+func (x *Assignment) GetAuthenticationToken() string {
+	if x != nil {
+		return x.AuthenticationToken
+	}
+	return ""
+}
+
 type Removal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Ref   *AttemptRef            `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
@@ -1769,7 +2251,7 @@ type Removal struct {
 
 func (x *Removal) Reset() {
 	*x = Removal{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1781,7 +2263,7 @@ func (x *Removal) String() string {
 func (*Removal) ProtoMessage() {}
 
 func (x *Removal) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1794,7 +2276,7 @@ func (x *Removal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Removal.ProtoReflect.Descriptor instead.
 func (*Removal) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Removal) GetRef() *AttemptRef {
@@ -1849,7 +2331,7 @@ type FileRequest struct {
 
 func (x *FileRequest) Reset() {
 	*x = FileRequest{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1861,7 +2343,7 @@ func (x *FileRequest) String() string {
 func (*FileRequest) ProtoMessage() {}
 
 func (x *FileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1874,7 +2356,7 @@ func (x *FileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileRequest.ProtoReflect.Descriptor instead.
 func (*FileRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *FileRequest) GetId() string {
@@ -1971,6 +2453,7 @@ type TransferChunk struct {
 	//	*TransferChunk_File
 	//	*TransferChunk_Data
 	//	*TransferChunk_End
+	//	*TransferChunk_Uploaded
 	Content       isTransferChunk_Content `protobuf_oneof:"content"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1978,7 +2461,7 @@ type TransferChunk struct {
 
 func (x *TransferChunk) Reset() {
 	*x = TransferChunk{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1990,7 +2473,7 @@ func (x *TransferChunk) String() string {
 func (*TransferChunk) ProtoMessage() {}
 
 func (x *TransferChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2003,7 +2486,7 @@ func (x *TransferChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferChunk.ProtoReflect.Descriptor instead.
 func (*TransferChunk) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TransferChunk) GetId() string {
@@ -2056,6 +2539,15 @@ func (x *TransferChunk) GetEnd() bool {
 	return false
 }
 
+func (x *TransferChunk) GetUploaded() int32 {
+	if x != nil {
+		if x, ok := x.Content.(*TransferChunk_Uploaded); ok {
+			return x.Uploaded
+		}
+	}
+	return 0
+}
+
 type isTransferChunk_Content interface {
 	isTransferChunk_Content()
 }
@@ -2077,6 +2569,11 @@ type TransferChunk_End struct {
 	End bool `protobuf:"varint,5,opt,name=end,proto3,oneof"`
 }
 
+type TransferChunk_Uploaded struct {
+	// How many files were uploaded.
+	Uploaded int32 `protobuf:"varint,6,opt,name=uploaded,proto3,oneof"`
+}
+
 func (*TransferChunk_Error) isTransferChunk_Content() {}
 
 func (*TransferChunk_File) isTransferChunk_Content() {}
@@ -2084,6 +2581,8 @@ func (*TransferChunk_File) isTransferChunk_Content() {}
 func (*TransferChunk_Data) isTransferChunk_Content() {}
 
 func (*TransferChunk_End) isTransferChunk_Content() {}
+
+func (*TransferChunk_Uploaded) isTransferChunk_Content() {}
 
 type FileError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2096,7 +2595,7 @@ type FileError struct {
 
 func (x *FileError) Reset() {
 	*x = FileError{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2108,7 +2607,7 @@ func (x *FileError) String() string {
 func (*FileError) ProtoMessage() {}
 
 func (x *FileError) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2121,7 +2620,7 @@ func (x *FileError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileError.ProtoReflect.Descriptor instead.
 func (*FileError) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *FileError) GetCode() string {
@@ -2146,7 +2645,7 @@ type TransferDone struct {
 
 func (x *TransferDone) Reset() {
 	*x = TransferDone{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2158,7 +2657,7 @@ func (x *TransferDone) String() string {
 func (*TransferDone) ProtoMessage() {}
 
 func (x *TransferDone) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2171,7 +2670,7 @@ func (x *TransferDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferDone.ProtoReflect.Descriptor instead.
 func (*TransferDone) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 var File_batchyard_agent_v1_agent_proto protoreflect.FileDescriptor
@@ -2246,14 +2745,44 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\rmax_rss_bytes\x18\n" +
 	" \x01(\x03R\vmaxRssBytesB\f\n" +
 	"\n" +
-	"_exit_code\"\xcc\x02\n" +
+	"_exit_code\"\x83\x03\n" +
 	"\x12CoordinatorMessage\x127\n" +
 	"\awelcome\x18\x01 \x01(\v2\x1b.batchyard.agent.v1.WelcomeH\x00R\awelcome\x12C\n" +
 	"\vassignments\x18\x02 \x01(\v2\x1f.batchyard.agent.v1.AssignmentsH\x00R\vassignments\x12-\n" +
 	"\x11reports_committed\x18\x03 \x01(\x04H\x00R\x10reportsCommitted\x12G\n" +
 	"\rheartbeat_ack\x18\x04 \x01(\v2 .batchyard.agent.v1.HeartbeatAckH\x00R\fheartbeatAck\x125\n" +
-	"\x04file\x18\x05 \x01(\v2\x1f.batchyard.agent.v1.FileRequestH\x00R\x04fileB\t\n" +
-	"\amessage\"\xe7\x02\n" +
+	"\x04file\x18\x05 \x01(\v2\x1f.batchyard.agent.v1.FileRequestH\x00R\x04file\x125\n" +
+	"\x05order\x18\x06 \x01(\v2\x1d.batchyard.agent.v1.NodeOrderH\x00R\x05orderB\t\n" +
+	"\amessage\"\xad\x02\n" +
+	"\tNodeOrder\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12;\n" +
+	"\arestart\x18\x02 \x01(\v2\x1f.batchyard.agent.v1.RestartNodeH\x00R\arestart\x12<\n" +
+	"\bput_user\x18\x03 \x01(\v2\x1f.batchyard.agent.v1.PutNodeUserH\x00R\aputUser\x12E\n" +
+	"\vdelete_user\x18\x04 \x01(\v2\".batchyard.agent.v1.DeleteNodeUserH\x00R\n" +
+	"deleteUser\x12E\n" +
+	"\vupload_logs\x18\x05 \x01(\v2\".batchyard.agent.v1.UploadNodeLogsH\x00R\n" +
+	"uploadLogsB\a\n" +
+	"\x05order\"?\n" +
+	"\vRestartNode\x12\x18\n" +
+	"\areimage\x18\x01 \x01(\bR\areimage\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\rR\x06number\"\xce\x01\n" +
+	"\vPutNodeUser\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06create\x18\x02 \x01(\bR\x06create\x12\x14\n" +
+	"\x05admin\x18\x03 \x01(\bR\x05admin\x12;\n" +
+	"\vexpiry_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expiryTime\x12\x1a\n" +
+	"\bpassword\x18\x05 \x01(\tR\bpassword\x12$\n" +
+	"\x0essh_public_key\x18\x06 \x01(\tR\fsshPublicKey\"$\n" +
+	"\x0eDeleteNodeUser\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xf4\x01\n" +
+	"\x0eUploadNodeLogs\x12#\n" +
+	"\rcontainer_url\x18\x01 \x01(\tR\fcontainerUrl\x12\x16\n" +
+	"\x06prefix\x18\x02 \x01(\tR\x06prefix\x129\n" +
+	"\n" +
+	"start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x123\n" +
+	"\x05store\x18\x05 \x01(\v2\x1d.batchyard.api.v1.StoreAccessR\x05store\"\xe7\x02\n" +
 	"\aWelcome\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12/\n" +
 	"\x05lease\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05lease\x12H\n" +
@@ -2274,13 +2803,14 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\x04jobs\x18\x03 \x03(\v2\x1e.batchyard.agent.v1.JobContextR\x04jobs\x122\n" +
 	"\x05specs\x18\x04 \x03(\v2\x1c.batchyard.agent.v1.TaskSpecR\x05specs\x120\n" +
 	"\x03add\x18\x05 \x03(\v2\x1e.batchyard.agent.v1.AssignmentR\x03add\x123\n" +
-	"\x06remove\x18\x06 \x03(\v2\x1b.batchyard.agent.v1.RemovalR\x06remove\"\xbe\x01\n" +
+	"\x06remove\x18\x06 \x03(\v2\x1b.batchyard.agent.v1.RemovalR\x06remove\"\xe5\x01\n" +
 	"\n" +
 	"JobContext\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\x04R\x03job\x12\x15\n" +
 	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12F\n" +
 	"\venvironment\x18\x03 \x03(\v2$.batchyard.api.v1.EnvironmentSettingR\venvironment\x12?\n" +
-	"\bpackages\x18\x04 \x03(\v2#.batchyard.agent.v1.PackageLocationR\bpackages\"\xbe\x01\n" +
+	"\bpackages\x18\x04 \x03(\v2#.batchyard.agent.v1.PackageLocationR\bpackages\x12%\n" +
+	"\x0epreparation_id\x18\x05 \x01(\tR\rpreparationId\"\xbe\x01\n" +
 	"\x0fPackageLocation\x12%\n" +
 	"\x0eapplication_id\x18\x01 \x01(\tR\rapplicationId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1f\n" +
@@ -2294,7 +2824,7 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\x03job\x18\x01 \x01(\x04R\x03job\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\rR\x04spec\x12*\n" +
 	"\x04task\x18\x03 \x01(\v2\x16.batchyard.api.v1.TaskR\x04task\x12?\n" +
-	"\bpackages\x18\x04 \x03(\v2#.batchyard.agent.v1.PackageLocationR\bpackages\"\x85\x02\n" +
+	"\bpackages\x18\x04 \x03(\v2#.batchyard.agent.v1.PackageLocationR\bpackages\"\xf0\x02\n" +
 	"\n" +
 	"Assignment\x120\n" +
 	"\x03ref\x18\x01 \x01(\v2\x1e.batchyard.agent.v1.AttemptRefR\x03ref\x12\x12\n" +
@@ -2303,7 +2833,9 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\fcommand_line\x18\x04 \x01(\tR\vcommandLine\x12\x14\n" +
 	"\x05slots\x18\x05 \x01(\x05R\x05slots\x12\x1a\n" +
 	"\bpriority\x18\x06 \x01(\x05R\bpriority\x12C\n" +
-	"\vconstraints\x18\a \x01(\v2!.batchyard.api.v1.TaskConstraintsR\vconstraints\"\xa0\x01\n" +
+	"\vconstraints\x18\a \x01(\v2!.batchyard.api.v1.TaskConstraintsR\vconstraints\x126\n" +
+	"\x04kind\x18\b \x01(\x0e2\".batchyard.agent.v1.AssignmentKindR\x04kind\x121\n" +
+	"\x14authentication_token\x18\t \x01(\tR\x13authenticationToken\"\xa0\x01\n" +
 	"\aRemoval\x120\n" +
 	"\x03ref\x18\x01 \x01(\v2\x1e.batchyard.agent.v1.AttemptRefR\x03ref\x123\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1f.batchyard.agent.v1.RemovalKindR\x04kind\x12\x15\n" +
@@ -2322,13 +2854,14 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\x05after\x18\n" +
 	" \x01(\tR\x05after\x12\x14\n" +
 	"\x05limit\x18\v \x01(\x05R\x05limit\x12\x16\n" +
-	"\x06prefix\x18\f \x01(\tR\x06prefix\"\xbd\x01\n" +
+	"\x06prefix\x18\f \x01(\tR\x06prefix\"\xdb\x01\n" +
 	"\rTransferChunk\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x125\n" +
 	"\x05error\x18\x02 \x01(\v2\x1d.batchyard.agent.v1.FileErrorH\x00R\x05error\x120\n" +
 	"\x04file\x18\x03 \x01(\v2\x1a.batchyard.api.v1.NodeFileH\x00R\x04file\x12\x14\n" +
 	"\x04data\x18\x04 \x01(\fH\x00R\x04data\x12\x12\n" +
-	"\x03end\x18\x05 \x01(\bH\x00R\x03endB\t\n" +
+	"\x03end\x18\x05 \x01(\bH\x00R\x03end\x12\x1c\n" +
+	"\buploaded\x18\x06 \x01(\x05H\x00R\buploadedB\t\n" +
 	"\acontent\"9\n" +
 	"\tFileError\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
@@ -2345,7 +2878,12 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\x19FAILURE_STAGE_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cFAILURE_STAGE_PRE_PROCESSING\x10\x01\x12\x19\n" +
 	"\x15FAILURE_STAGE_COMMAND\x10\x02\x12\x1d\n" +
-	"\x19FAILURE_STAGE_FILE_UPLOAD\x10\x03*t\n" +
+	"\x19FAILURE_STAGE_FILE_UPLOAD\x10\x03*\x8a\x01\n" +
+	"\x0eAssignmentKind\x12\x1f\n" +
+	"\x1bASSIGNMENT_KIND_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15ASSIGNMENT_KIND_START\x10\x01\x12\x1f\n" +
+	"\x1bASSIGNMENT_KIND_PREPARATION\x10\x02\x12\x1b\n" +
+	"\x17ASSIGNMENT_KIND_RELEASE\x10\x03*t\n" +
 	"\vRemovalKind\x12\x1c\n" +
 	"\x18REMOVAL_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11REMOVAL_KIND_STOP\x10\x01\x12\x18\n" +
@@ -2375,95 +2913,111 @@ func file_batchyard_agent_v1_agent_proto_rawDescGZIP() []byte {
 	return file_batchyard_agent_v1_agent_proto_rawDescData
 }
 
-var file_batchyard_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_batchyard_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_batchyard_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_batchyard_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_batchyard_agent_v1_agent_proto_goTypes = []any{
 	(AttemptPhase)(0),             // 0: batchyard.agent.v1.AttemptPhase
 	(FailureStage)(0),             // 1: batchyard.agent.v1.FailureStage
-	(RemovalKind)(0),              // 2: batchyard.agent.v1.RemovalKind
-	(FileOperation)(0),            // 3: batchyard.agent.v1.FileOperation
-	(*JoinRequest)(nil),           // 4: batchyard.agent.v1.JoinRequest
-	(*JoinResponse)(nil),          // 5: batchyard.agent.v1.JoinResponse
-	(*RenewRequest)(nil),          // 6: batchyard.agent.v1.RenewRequest
-	(*RenewResponse)(nil),         // 7: batchyard.agent.v1.RenewResponse
-	(*NodeFacts)(nil),             // 8: batchyard.agent.v1.NodeFacts
-	(*AttemptRef)(nil),            // 9: batchyard.agent.v1.AttemptRef
-	(*AgentMessage)(nil),          // 10: batchyard.agent.v1.AgentMessage
-	(*Hello)(nil),                 // 11: batchyard.agent.v1.Hello
-	(*Heartbeat)(nil),             // 12: batchyard.agent.v1.Heartbeat
-	(*Reports)(nil),               // 13: batchyard.agent.v1.Reports
-	(*AttemptReport)(nil),         // 14: batchyard.agent.v1.AttemptReport
-	(*CoordinatorMessage)(nil),    // 15: batchyard.agent.v1.CoordinatorMessage
-	(*Welcome)(nil),               // 16: batchyard.agent.v1.Welcome
-	(*HeartbeatAck)(nil),          // 17: batchyard.agent.v1.HeartbeatAck
-	(*Assignments)(nil),           // 18: batchyard.agent.v1.Assignments
-	(*JobContext)(nil),            // 19: batchyard.agent.v1.JobContext
-	(*PackageLocation)(nil),       // 20: batchyard.agent.v1.PackageLocation
-	(*TaskSpec)(nil),              // 21: batchyard.agent.v1.TaskSpec
-	(*Assignment)(nil),            // 22: batchyard.agent.v1.Assignment
-	(*Removal)(nil),               // 23: batchyard.agent.v1.Removal
-	(*FileRequest)(nil),           // 24: batchyard.agent.v1.FileRequest
-	(*TransferChunk)(nil),         // 25: batchyard.agent.v1.TransferChunk
-	(*FileError)(nil),             // 26: batchyard.agent.v1.FileError
-	(*TransferDone)(nil),          // 27: batchyard.agent.v1.TransferDone
-	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
-	(*v1.TaskFailureInfo)(nil),    // 29: batchyard.api.v1.TaskFailureInfo
-	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
-	(*v1.StoreAccess)(nil),        // 31: batchyard.api.v1.StoreAccess
-	(*v1.EnvironmentSetting)(nil), // 32: batchyard.api.v1.EnvironmentSetting
-	(*v1.Task)(nil),               // 33: batchyard.api.v1.Task
-	(*v1.TaskConstraints)(nil),    // 34: batchyard.api.v1.TaskConstraints
-	(*v1.NodeFile)(nil),           // 35: batchyard.api.v1.NodeFile
+	(AssignmentKind)(0),           // 2: batchyard.agent.v1.AssignmentKind
+	(RemovalKind)(0),              // 3: batchyard.agent.v1.RemovalKind
+	(FileOperation)(0),            // 4: batchyard.agent.v1.FileOperation
+	(*JoinRequest)(nil),           // 5: batchyard.agent.v1.JoinRequest
+	(*JoinResponse)(nil),          // 6: batchyard.agent.v1.JoinResponse
+	(*RenewRequest)(nil),          // 7: batchyard.agent.v1.RenewRequest
+	(*RenewResponse)(nil),         // 8: batchyard.agent.v1.RenewResponse
+	(*NodeFacts)(nil),             // 9: batchyard.agent.v1.NodeFacts
+	(*AttemptRef)(nil),            // 10: batchyard.agent.v1.AttemptRef
+	(*AgentMessage)(nil),          // 11: batchyard.agent.v1.AgentMessage
+	(*Hello)(nil),                 // 12: batchyard.agent.v1.Hello
+	(*Heartbeat)(nil),             // 13: batchyard.agent.v1.Heartbeat
+	(*Reports)(nil),               // 14: batchyard.agent.v1.Reports
+	(*AttemptReport)(nil),         // 15: batchyard.agent.v1.AttemptReport
+	(*CoordinatorMessage)(nil),    // 16: batchyard.agent.v1.CoordinatorMessage
+	(*NodeOrder)(nil),             // 17: batchyard.agent.v1.NodeOrder
+	(*RestartNode)(nil),           // 18: batchyard.agent.v1.RestartNode
+	(*PutNodeUser)(nil),           // 19: batchyard.agent.v1.PutNodeUser
+	(*DeleteNodeUser)(nil),        // 20: batchyard.agent.v1.DeleteNodeUser
+	(*UploadNodeLogs)(nil),        // 21: batchyard.agent.v1.UploadNodeLogs
+	(*Welcome)(nil),               // 22: batchyard.agent.v1.Welcome
+	(*HeartbeatAck)(nil),          // 23: batchyard.agent.v1.HeartbeatAck
+	(*Assignments)(nil),           // 24: batchyard.agent.v1.Assignments
+	(*JobContext)(nil),            // 25: batchyard.agent.v1.JobContext
+	(*PackageLocation)(nil),       // 26: batchyard.agent.v1.PackageLocation
+	(*TaskSpec)(nil),              // 27: batchyard.agent.v1.TaskSpec
+	(*Assignment)(nil),            // 28: batchyard.agent.v1.Assignment
+	(*Removal)(nil),               // 29: batchyard.agent.v1.Removal
+	(*FileRequest)(nil),           // 30: batchyard.agent.v1.FileRequest
+	(*TransferChunk)(nil),         // 31: batchyard.agent.v1.TransferChunk
+	(*FileError)(nil),             // 32: batchyard.agent.v1.FileError
+	(*TransferDone)(nil),          // 33: batchyard.agent.v1.TransferDone
+	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
+	(*v1.TaskFailureInfo)(nil),    // 35: batchyard.api.v1.TaskFailureInfo
+	(*v1.StoreAccess)(nil),        // 36: batchyard.api.v1.StoreAccess
+	(*durationpb.Duration)(nil),   // 37: google.protobuf.Duration
+	(*v1.EnvironmentSetting)(nil), // 38: batchyard.api.v1.EnvironmentSetting
+	(*v1.Task)(nil),               // 39: batchyard.api.v1.Task
+	(*v1.TaskConstraints)(nil),    // 40: batchyard.api.v1.TaskConstraints
+	(*v1.NodeFile)(nil),           // 41: batchyard.api.v1.NodeFile
 }
 var file_batchyard_agent_v1_agent_proto_depIdxs = []int32{
-	8,  // 0: batchyard.agent.v1.JoinRequest.facts:type_name -> batchyard.agent.v1.NodeFacts
-	28, // 1: batchyard.agent.v1.NodeFacts.boot_time:type_name -> google.protobuf.Timestamp
-	11, // 2: batchyard.agent.v1.AgentMessage.hello:type_name -> batchyard.agent.v1.Hello
-	12, // 3: batchyard.agent.v1.AgentMessage.heartbeat:type_name -> batchyard.agent.v1.Heartbeat
-	13, // 4: batchyard.agent.v1.AgentMessage.reports:type_name -> batchyard.agent.v1.Reports
-	8,  // 5: batchyard.agent.v1.Hello.facts:type_name -> batchyard.agent.v1.NodeFacts
-	9,  // 6: batchyard.agent.v1.Hello.held:type_name -> batchyard.agent.v1.AttemptRef
-	14, // 7: batchyard.agent.v1.Reports.reports:type_name -> batchyard.agent.v1.AttemptReport
-	9,  // 8: batchyard.agent.v1.AttemptReport.ref:type_name -> batchyard.agent.v1.AttemptRef
+	9,  // 0: batchyard.agent.v1.JoinRequest.facts:type_name -> batchyard.agent.v1.NodeFacts
+	34, // 1: batchyard.agent.v1.NodeFacts.boot_time:type_name -> google.protobuf.Timestamp
+	12, // 2: batchyard.agent.v1.AgentMessage.hello:type_name -> batchyard.agent.v1.Hello
+	13, // 3: batchyard.agent.v1.AgentMessage.heartbeat:type_name -> batchyard.agent.v1.Heartbeat
+	14, // 4: batchyard.agent.v1.AgentMessage.reports:type_name -> batchyard.agent.v1.Reports
+	9,  // 5: batchyard.agent.v1.Hello.facts:type_name -> batchyard.agent.v1.NodeFacts
+	10, // 6: batchyard.agent.v1.Hello.held:type_name -> batchyard.agent.v1.AttemptRef
+	15, // 7: batchyard.agent.v1.Reports.reports:type_name -> batchyard.agent.v1.AttemptReport
+	10, // 8: batchyard.agent.v1.AttemptReport.ref:type_name -> batchyard.agent.v1.AttemptRef
 	0,  // 9: batchyard.agent.v1.AttemptReport.phase:type_name -> batchyard.agent.v1.AttemptPhase
-	29, // 10: batchyard.agent.v1.AttemptReport.failure:type_name -> batchyard.api.v1.TaskFailureInfo
+	35, // 10: batchyard.agent.v1.AttemptReport.failure:type_name -> batchyard.api.v1.TaskFailureInfo
 	1,  // 11: batchyard.agent.v1.AttemptReport.failure_stage:type_name -> batchyard.agent.v1.FailureStage
-	16, // 12: batchyard.agent.v1.CoordinatorMessage.welcome:type_name -> batchyard.agent.v1.Welcome
-	18, // 13: batchyard.agent.v1.CoordinatorMessage.assignments:type_name -> batchyard.agent.v1.Assignments
-	17, // 14: batchyard.agent.v1.CoordinatorMessage.heartbeat_ack:type_name -> batchyard.agent.v1.HeartbeatAck
-	24, // 15: batchyard.agent.v1.CoordinatorMessage.file:type_name -> batchyard.agent.v1.FileRequest
-	30, // 16: batchyard.agent.v1.Welcome.lease:type_name -> google.protobuf.Duration
-	30, // 17: batchyard.agent.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
-	31, // 18: batchyard.agent.v1.Welcome.store:type_name -> batchyard.api.v1.StoreAccess
-	19, // 19: batchyard.agent.v1.Assignments.jobs:type_name -> batchyard.agent.v1.JobContext
-	21, // 20: batchyard.agent.v1.Assignments.specs:type_name -> batchyard.agent.v1.TaskSpec
-	22, // 21: batchyard.agent.v1.Assignments.add:type_name -> batchyard.agent.v1.Assignment
-	23, // 22: batchyard.agent.v1.Assignments.remove:type_name -> batchyard.agent.v1.Removal
-	32, // 23: batchyard.agent.v1.JobContext.environment:type_name -> batchyard.api.v1.EnvironmentSetting
-	20, // 24: batchyard.agent.v1.JobContext.packages:type_name -> batchyard.agent.v1.PackageLocation
-	33, // 25: batchyard.agent.v1.TaskSpec.task:type_name -> batchyard.api.v1.Task
-	20, // 26: batchyard.agent.v1.TaskSpec.packages:type_name -> batchyard.agent.v1.PackageLocation
-	9,  // 27: batchyard.agent.v1.Assignment.ref:type_name -> batchyard.agent.v1.AttemptRef
-	34, // 28: batchyard.agent.v1.Assignment.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	9,  // 29: batchyard.agent.v1.Removal.ref:type_name -> batchyard.agent.v1.AttemptRef
-	2,  // 30: batchyard.agent.v1.Removal.kind:type_name -> batchyard.agent.v1.RemovalKind
-	3,  // 31: batchyard.agent.v1.FileRequest.operation:type_name -> batchyard.agent.v1.FileOperation
-	9,  // 32: batchyard.agent.v1.FileRequest.attempt:type_name -> batchyard.agent.v1.AttemptRef
-	26, // 33: batchyard.agent.v1.TransferChunk.error:type_name -> batchyard.agent.v1.FileError
-	35, // 34: batchyard.agent.v1.TransferChunk.file:type_name -> batchyard.api.v1.NodeFile
-	4,  // 35: batchyard.agent.v1.AgentService.Join:input_type -> batchyard.agent.v1.JoinRequest
-	6,  // 36: batchyard.agent.v1.AgentService.Renew:input_type -> batchyard.agent.v1.RenewRequest
-	10, // 37: batchyard.agent.v1.AgentService.Session:input_type -> batchyard.agent.v1.AgentMessage
-	25, // 38: batchyard.agent.v1.AgentService.Transfer:input_type -> batchyard.agent.v1.TransferChunk
-	5,  // 39: batchyard.agent.v1.AgentService.Join:output_type -> batchyard.agent.v1.JoinResponse
-	7,  // 40: batchyard.agent.v1.AgentService.Renew:output_type -> batchyard.agent.v1.RenewResponse
-	15, // 41: batchyard.agent.v1.AgentService.Session:output_type -> batchyard.agent.v1.CoordinatorMessage
-	27, // 42: batchyard.agent.v1.AgentService.Transfer:output_type -> batchyard.agent.v1.TransferDone
-	39, // [39:43] is the sub-list for method output_type
-	35, // [35:39] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	22, // 12: batchyard.agent.v1.CoordinatorMessage.welcome:type_name -> batchyard.agent.v1.Welcome
+	24, // 13: batchyard.agent.v1.CoordinatorMessage.assignments:type_name -> batchyard.agent.v1.Assignments
+	23, // 14: batchyard.agent.v1.CoordinatorMessage.heartbeat_ack:type_name -> batchyard.agent.v1.HeartbeatAck
+	30, // 15: batchyard.agent.v1.CoordinatorMessage.file:type_name -> batchyard.agent.v1.FileRequest
+	17, // 16: batchyard.agent.v1.CoordinatorMessage.order:type_name -> batchyard.agent.v1.NodeOrder
+	18, // 17: batchyard.agent.v1.NodeOrder.restart:type_name -> batchyard.agent.v1.RestartNode
+	19, // 18: batchyard.agent.v1.NodeOrder.put_user:type_name -> batchyard.agent.v1.PutNodeUser
+	20, // 19: batchyard.agent.v1.NodeOrder.delete_user:type_name -> batchyard.agent.v1.DeleteNodeUser
+	21, // 20: batchyard.agent.v1.NodeOrder.upload_logs:type_name -> batchyard.agent.v1.UploadNodeLogs
+	34, // 21: batchyard.agent.v1.PutNodeUser.expiry_time:type_name -> google.protobuf.Timestamp
+	34, // 22: batchyard.agent.v1.UploadNodeLogs.start_time:type_name -> google.protobuf.Timestamp
+	34, // 23: batchyard.agent.v1.UploadNodeLogs.end_time:type_name -> google.protobuf.Timestamp
+	36, // 24: batchyard.agent.v1.UploadNodeLogs.store:type_name -> batchyard.api.v1.StoreAccess
+	37, // 25: batchyard.agent.v1.Welcome.lease:type_name -> google.protobuf.Duration
+	37, // 26: batchyard.agent.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
+	36, // 27: batchyard.agent.v1.Welcome.store:type_name -> batchyard.api.v1.StoreAccess
+	25, // 28: batchyard.agent.v1.Assignments.jobs:type_name -> batchyard.agent.v1.JobContext
+	27, // 29: batchyard.agent.v1.Assignments.specs:type_name -> batchyard.agent.v1.TaskSpec
+	28, // 30: batchyard.agent.v1.Assignments.add:type_name -> batchyard.agent.v1.Assignment
+	29, // 31: batchyard.agent.v1.Assignments.remove:type_name -> batchyard.agent.v1.Removal
+	38, // 32: batchyard.agent.v1.JobContext.environment:type_name -> batchyard.api.v1.EnvironmentSetting
+	26, // 33: batchyard.agent.v1.JobContext.packages:type_name -> batchyard.agent.v1.PackageLocation
+	39, // 34: batchyard.agent.v1.TaskSpec.task:type_name -> batchyard.api.v1.Task
+	26, // 35: batchyard.agent.v1.TaskSpec.packages:type_name -> batchyard.agent.v1.PackageLocation
+	10, // 36: batchyard.agent.v1.Assignment.ref:type_name -> batchyard.agent.v1.AttemptRef
+	40, // 37: batchyard.agent.v1.Assignment.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	2,  // 38: batchyard.agent.v1.Assignment.kind:type_name -> batchyard.agent.v1.AssignmentKind
+	10, // 39: batchyard.agent.v1.Removal.ref:type_name -> batchyard.agent.v1.AttemptRef
+	3,  // 40: batchyard.agent.v1.Removal.kind:type_name -> batchyard.agent.v1.RemovalKind
+	4,  // 41: batchyard.agent.v1.FileRequest.operation:type_name -> batchyard.agent.v1.FileOperation
+	10, // 42: batchyard.agent.v1.FileRequest.attempt:type_name -> batchyard.agent.v1.AttemptRef
+	32, // 43: batchyard.agent.v1.TransferChunk.error:type_name -> batchyard.agent.v1.FileError
+	41, // 44: batchyard.agent.v1.TransferChunk.file:type_name -> batchyard.api.v1.NodeFile
+	5,  // 45: batchyard.agent.v1.AgentService.Join:input_type -> batchyard.agent.v1.JoinRequest
+	7,  // 46: batchyard.agent.v1.AgentService.Renew:input_type -> batchyard.agent.v1.RenewRequest
+	11, // 47: batchyard.agent.v1.AgentService.Session:input_type -> batchyard.agent.v1.AgentMessage
+	31, // 48: batchyard.agent.v1.AgentService.Transfer:input_type -> batchyard.agent.v1.TransferChunk
+	6,  // 49: batchyard.agent.v1.AgentService.Join:output_type -> batchyard.agent.v1.JoinResponse
+	8,  // 50: batchyard.agent.v1.AgentService.Renew:output_type -> batchyard.agent.v1.RenewResponse
+	16, // 51: batchyard.agent.v1.AgentService.Session:output_type -> batchyard.agent.v1.CoordinatorMessage
+	33, // 52: batchyard.agent.v1.AgentService.Transfer:output_type -> batchyard.agent.v1.TransferDone
+	49, // [49:53] is the sub-list for method output_type
+	45, // [45:49] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_agent_v1_agent_proto_init() }
@@ -2484,20 +3038,28 @@ func file_batchyard_agent_v1_agent_proto_init() {
 		(*CoordinatorMessage_ReportsCommitted)(nil),
 		(*CoordinatorMessage_HeartbeatAck)(nil),
 		(*CoordinatorMessage_File)(nil),
+		(*CoordinatorMessage_Order)(nil),
 	}
-	file_batchyard_agent_v1_agent_proto_msgTypes[21].OneofWrappers = []any{
+	file_batchyard_agent_v1_agent_proto_msgTypes[12].OneofWrappers = []any{
+		(*NodeOrder_Restart)(nil),
+		(*NodeOrder_PutUser)(nil),
+		(*NodeOrder_DeleteUser)(nil),
+		(*NodeOrder_UploadLogs)(nil),
+	}
+	file_batchyard_agent_v1_agent_proto_msgTypes[26].OneofWrappers = []any{
 		(*TransferChunk_Error)(nil),
 		(*TransferChunk_File)(nil),
 		(*TransferChunk_Data)(nil),
 		(*TransferChunk_End)(nil),
+		(*TransferChunk_Uploaded)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_batchyard_agent_v1_agent_proto_rawDesc), len(file_batchyard_agent_v1_agent_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   24,
+			NumEnums:      5,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

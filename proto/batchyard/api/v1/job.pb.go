@@ -2806,6 +2806,110 @@ func (x *GetTaskCountsRequest) GetJobId() string {
 	return ""
 }
 
+type ListPreparationAndReleaseTasksRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	Options       *ListOptions           `protobuf:"bytes,2,opt,name=options,proto3" json:"options,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPreparationAndReleaseTasksRequest) Reset() {
+	*x = ListPreparationAndReleaseTasksRequest{}
+	mi := &file_batchyard_api_v1_job_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPreparationAndReleaseTasksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPreparationAndReleaseTasksRequest) ProtoMessage() {}
+
+func (x *ListPreparationAndReleaseTasksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_job_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPreparationAndReleaseTasksRequest.ProtoReflect.Descriptor instead.
+func (*ListPreparationAndReleaseTasksRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_job_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ListPreparationAndReleaseTasksRequest) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *ListPreparationAndReleaseTasksRequest) GetOptions() *ListOptions {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+type ListPreparationAndReleaseTasksResponse struct {
+	state         protoimpl.MessageState                `protogen:"open.v1"`
+	Statuses      []*JobPreparationAndReleaseTaskStatus `protobuf:"bytes,1,rep,name=statuses,proto3" json:"statuses,omitempty"`
+	NextPageToken string                                `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPreparationAndReleaseTasksResponse) Reset() {
+	*x = ListPreparationAndReleaseTasksResponse{}
+	mi := &file_batchyard_api_v1_job_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPreparationAndReleaseTasksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPreparationAndReleaseTasksResponse) ProtoMessage() {}
+
+func (x *ListPreparationAndReleaseTasksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_job_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPreparationAndReleaseTasksResponse.ProtoReflect.Descriptor instead.
+func (*ListPreparationAndReleaseTasksResponse) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_job_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ListPreparationAndReleaseTasksResponse) GetStatuses() []*JobPreparationAndReleaseTaskStatus {
+	if x != nil {
+		return x.Statuses
+	}
+	return nil
+}
+
+func (x *ListPreparationAndReleaseTasksResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 type WatchJobRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
@@ -2816,7 +2920,7 @@ type WatchJobRequest struct {
 
 func (x *WatchJobRequest) Reset() {
 	*x = WatchJobRequest{}
-	mi := &file_batchyard_api_v1_job_proto_msgTypes[31]
+	mi := &file_batchyard_api_v1_job_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2828,7 +2932,7 @@ func (x *WatchJobRequest) String() string {
 func (*WatchJobRequest) ProtoMessage() {}
 
 func (x *WatchJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_job_proto_msgTypes[31]
+	mi := &file_batchyard_api_v1_job_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2841,7 +2945,7 @@ func (x *WatchJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchJobRequest.ProtoReflect.Descriptor instead.
 func (*WatchJobRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_job_proto_rawDescGZIP(), []int{31}
+	return file_batchyard_api_v1_job_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WatchJobRequest) GetJobId() string {
@@ -2874,7 +2978,7 @@ type JobProgress struct {
 
 func (x *JobProgress) Reset() {
 	*x = JobProgress{}
-	mi := &file_batchyard_api_v1_job_proto_msgTypes[32]
+	mi := &file_batchyard_api_v1_job_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2886,7 +2990,7 @@ func (x *JobProgress) String() string {
 func (*JobProgress) ProtoMessage() {}
 
 func (x *JobProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_job_proto_msgTypes[32]
+	mi := &file_batchyard_api_v1_job_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2899,7 +3003,7 @@ func (x *JobProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobProgress.ProtoReflect.Descriptor instead.
 func (*JobProgress) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_job_proto_rawDescGZIP(), []int{32}
+	return file_batchyard_api_v1_job_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *JobProgress) GetState() JobState {
@@ -2946,7 +3050,7 @@ const file_batchyard_api_v1_job_proto_rawDesc = "" +
 	"\tsubnet_id\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\bsubnetId\x12Q\n" +
 	"\x17skip_withdraw_from_vnet\x18\x02 \x01(\bB\x15\x8a\xe7\x18\x11\n" +
 	"\x0f2024-07-01.20.0H\x00R\x14skipWithdrawFromVNet\x88\x01\x01B\x1a\n" +
-	"\x18_skip_withdraw_from_vnet\"\x90\x11\n" +
+	"\x18_skip_withdraw_from_vnet\"\xc3\x0f\n" +
 	"\x03Job\x12\x16\n" +
 	"\x02id\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\x02id\x12)\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\vdisplayName\x12A\n" +
@@ -2963,10 +3067,10 @@ const file_batchyard_api_v1_job_proto_rawDesc = "" +
 	"\bpriority\x18\f \x01(\x05H\x01R\bpriority\x88\x01\x01\x12z\n" +
 	"\x15allow_task_preemption\x18\r \x01(\bBA\x8a\xe7\x18=0\x01:9running tasks are not stopped for jobs of higher priorityH\x02R\x13allowTaskPreemption\x88\x01\x01\x121\n" +
 	"\x12max_parallel_tasks\x18\x0e \x01(\x05H\x03R\x10maxParallelTasks\x88\x01\x01\x12B\n" +
-	"\vconstraints\x18\x0f \x01(\v2 .batchyard.api.v1.JobConstraintsR\vconstraints\x12\x94\x01\n" +
-	"\x10job_manager_task\x18\x10 \x01(\v2 .batchyard.api.v1.JobManagerTaskBH\x8a\xe7\x18D \x010\x02:>job manager tasks are not run yet: use tasks with dependenciesR\x0ejobManagerTask\x12\xa4\x01\n" +
-	"\x14job_preparation_task\x18\x11 \x01(\v2$.batchyard.api.v1.JobPreparationTaskBL\x8a\xe7\x18H \x010\x02:Bjob preparation tasks are not run yet: use tasks with dependenciesR\x12jobPreparationTask\x12\x94\x01\n" +
-	"\x10job_release_task\x18\x12 \x01(\v2 .batchyard.api.v1.JobReleaseTaskBH\x8a\xe7\x18D \x010\x02:>job release tasks are not run yet: use tasks with dependenciesR\x0ejobReleaseTask\x12l\n" +
+	"\vconstraints\x18\x0f \x01(\v2 .batchyard.api.v1.JobConstraintsR\vconstraints\x12R\n" +
+	"\x10job_manager_task\x18\x10 \x01(\v2 .batchyard.api.v1.JobManagerTaskB\x06\x8a\xe7\x18\x02 \x01R\x0ejobManagerTask\x12^\n" +
+	"\x14job_preparation_task\x18\x11 \x01(\v2$.batchyard.api.v1.JobPreparationTaskB\x06\x8a\xe7\x18\x02 \x01R\x12jobPreparationTask\x12R\n" +
+	"\x10job_release_task\x18\x12 \x01(\v2 .batchyard.api.v1.JobReleaseTaskB\x06\x8a\xe7\x18\x02 \x01R\x0ejobReleaseTask\x12l\n" +
 	"\x1bcommon_environment_settings\x18\x13 \x03(\v2$.batchyard.api.v1.EnvironmentSettingB\x06\x8a\xe7\x18\x02 \x01R\x19commonEnvironmentSettings\x127\n" +
 	"\tpool_info\x18\x14 \x01(\v2\x1a.batchyard.api.v1.PoolInfoR\bpoolInfo\x12Y\n" +
 	"\x15on_all_tasks_complete\x18\x15 \x01(\x0e2&.batchyard.api.v1.AllTasksCompleteModeR\x12onAllTasksComplete\x12Q\n" +
@@ -3191,7 +3295,13 @@ const file_batchyard_api_v1_job_proto_rawDesc = "" +
 	"conditions\x18\x04 \x01(\v2\x1c.batchyard.api.v1.ConditionsR\n" +
 	"conditions\"-\n" +
 	"\x14GetTaskCountsRequest\x12\x15\n" +
-	"\x06job_id\x18\x01 \x01(\tR\x05jobId\"G\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\"w\n" +
+	"%ListPreparationAndReleaseTasksRequest\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x127\n" +
+	"\aoptions\x18\x02 \x01(\v2\x1d.batchyard.api.v1.ListOptionsR\aoptions\"\xa2\x01\n" +
+	"&ListPreparationAndReleaseTasksResponse\x12P\n" +
+	"\bstatuses\x18\x01 \x03(\v24.batchyard.api.v1.JobPreparationAndReleaseTaskStatusR\bstatuses\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"G\n" +
 	"\x0fWatchJobRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x1d\n" +
 	"\n" +
@@ -3227,7 +3337,7 @@ const file_batchyard_api_v1_job_proto_rawDesc = "" +
 	"\x12PoolLifetimeOption\x12$\n" +
 	" POOL_LIFETIME_OPTION_UNSPECIFIED\x10\x00\x12%\n" +
 	"!POOL_LIFETIME_OPTION_JOB_SCHEDULE\x10\x01\x12\x1c\n" +
-	"\x18POOL_LIFETIME_OPTION_JOB\x10\x022\xec\x06\n" +
+	"\x18POOL_LIFETIME_OPTION_JOB\x10\x022\x82\b\n" +
 	"\n" +
 	"JobService\x12J\n" +
 	"\tCreateJob\x12\".batchyard.api.v1.CreateJobRequest\x1a\x19.batchyard.api.v1.Written\x12@\n" +
@@ -3241,7 +3351,8 @@ const file_batchyard_api_v1_job_proto_rawDesc = "" +
 	"DisableJob\x12#.batchyard.api.v1.DisableJobRequest\x1a\x19.batchyard.api.v1.Written\x12J\n" +
 	"\tEnableJob\x12\".batchyard.api.v1.EnableJobRequest\x1a\x19.batchyard.api.v1.Written\x12P\n" +
 	"\fTerminateJob\x12%.batchyard.api.v1.TerminateJobRequest\x1a\x19.batchyard.api.v1.Written\x12[\n" +
-	"\rGetTaskCounts\x12&.batchyard.api.v1.GetTaskCountsRequest\x1a\".batchyard.api.v1.TaskCountsResult\x12N\n" +
+	"\rGetTaskCounts\x12&.batchyard.api.v1.GetTaskCountsRequest\x1a\".batchyard.api.v1.TaskCountsResult\x12\x93\x01\n" +
+	"\x1eListPreparationAndReleaseTasks\x127.batchyard.api.v1.ListPreparationAndReleaseTasksRequest\x1a8.batchyard.api.v1.ListPreparationAndReleaseTasksResponse\x12N\n" +
 	"\bWatchJob\x12!.batchyard.api.v1.WatchJobRequest\x1a\x1d.batchyard.api.v1.JobProgress0\x01B=Z;github.com/batchyard/batchyard/proto/batchyard/api/v1;apiv1b\x06proto3"
 
 var (
@@ -3257,188 +3368,194 @@ func file_batchyard_api_v1_job_proto_rawDescGZIP() []byte {
 }
 
 var file_batchyard_api_v1_job_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_batchyard_api_v1_job_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_batchyard_api_v1_job_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_batchyard_api_v1_job_proto_goTypes = []any{
-	(JobState)(0),                              // 0: batchyard.api.v1.JobState
-	(JobPreparationTaskState)(0),               // 1: batchyard.api.v1.JobPreparationTaskState
-	(JobReleaseTaskState)(0),                   // 2: batchyard.api.v1.JobReleaseTaskState
-	(DisableJobOption)(0),                      // 3: batchyard.api.v1.DisableJobOption
-	(PoolLifetimeOption)(0),                    // 4: batchyard.api.v1.PoolLifetimeOption
-	(*JobNetworkConfiguration)(nil),            // 5: batchyard.api.v1.JobNetworkConfiguration
-	(*Job)(nil),                                // 6: batchyard.api.v1.Job
-	(*JobUpdateOptions)(nil),                   // 7: batchyard.api.v1.JobUpdateOptions
-	(*JobConstraints)(nil),                     // 8: batchyard.api.v1.JobConstraints
-	(*JobExecutionInfo)(nil),                   // 9: batchyard.api.v1.JobExecutionInfo
-	(*JobSchedulingError)(nil),                 // 10: batchyard.api.v1.JobSchedulingError
-	(*JobDisableOptions)(nil),                  // 11: batchyard.api.v1.JobDisableOptions
-	(*JobTerminateOptions)(nil),                // 12: batchyard.api.v1.JobTerminateOptions
-	(*PoolInfo)(nil),                           // 13: batchyard.api.v1.PoolInfo
-	(*AutoPoolSpecification)(nil),              // 14: batchyard.api.v1.AutoPoolSpecification
-	(*JobManagerTask)(nil),                     // 15: batchyard.api.v1.JobManagerTask
-	(*JobPreparationTask)(nil),                 // 16: batchyard.api.v1.JobPreparationTask
-	(*JobReleaseTask)(nil),                     // 17: batchyard.api.v1.JobReleaseTask
-	(*JobPreparationAndReleaseTaskStatus)(nil), // 18: batchyard.api.v1.JobPreparationAndReleaseTaskStatus
-	(*JobPreparationTaskExecutionInfo)(nil),    // 19: batchyard.api.v1.JobPreparationTaskExecutionInfo
-	(*JobReleaseTaskExecutionInfo)(nil),        // 20: batchyard.api.v1.JobReleaseTaskExecutionInfo
-	(*TaskCountsResult)(nil),                   // 21: batchyard.api.v1.TaskCountsResult
-	(*TaskCounts)(nil),                         // 22: batchyard.api.v1.TaskCounts
-	(*TaskSlotCounts)(nil),                     // 23: batchyard.api.v1.TaskSlotCounts
-	(*JobStatistics)(nil),                      // 24: batchyard.api.v1.JobStatistics
-	(*CreateJobRequest)(nil),                   // 25: batchyard.api.v1.CreateJobRequest
-	(*GetJobRequest)(nil),                      // 26: batchyard.api.v1.GetJobRequest
-	(*ListJobsRequest)(nil),                    // 27: batchyard.api.v1.ListJobsRequest
-	(*ListJobsResponse)(nil),                   // 28: batchyard.api.v1.ListJobsResponse
-	(*UpdateJobRequest)(nil),                   // 29: batchyard.api.v1.UpdateJobRequest
-	(*ReplaceJobRequest)(nil),                  // 30: batchyard.api.v1.ReplaceJobRequest
-	(*DeleteJobRequest)(nil),                   // 31: batchyard.api.v1.DeleteJobRequest
-	(*DisableJobRequest)(nil),                  // 32: batchyard.api.v1.DisableJobRequest
-	(*EnableJobRequest)(nil),                   // 33: batchyard.api.v1.EnableJobRequest
-	(*TerminateJobRequest)(nil),                // 34: batchyard.api.v1.TerminateJobRequest
-	(*GetTaskCountsRequest)(nil),               // 35: batchyard.api.v1.GetTaskCountsRequest
-	(*WatchJobRequest)(nil),                    // 36: batchyard.api.v1.WatchJobRequest
-	(*JobProgress)(nil),                        // 37: batchyard.api.v1.JobProgress
-	(*timestamppb.Timestamp)(nil),              // 38: google.protobuf.Timestamp
-	(*EnvironmentSetting)(nil),                 // 39: batchyard.api.v1.EnvironmentSetting
-	(AllTasksCompleteMode)(0),                  // 40: batchyard.api.v1.AllTasksCompleteMode
-	(TaskFailureMode)(0),                       // 41: batchyard.api.v1.TaskFailureMode
-	(*MetadataItem)(nil),                       // 42: batchyard.api.v1.MetadataItem
-	(*durationpb.Duration)(nil),                // 43: google.protobuf.Duration
-	(ErrorSourceCategory)(0),                   // 44: batchyard.api.v1.ErrorSourceCategory
-	(*NameValuePair)(nil),                      // 45: batchyard.api.v1.NameValuePair
-	(*PoolSpecification)(nil),                  // 46: batchyard.api.v1.PoolSpecification
-	(*TaskContainerSettings)(nil),              // 47: batchyard.api.v1.TaskContainerSettings
-	(*ResourceFile)(nil),                       // 48: batchyard.api.v1.ResourceFile
-	(*OutputFile)(nil),                         // 49: batchyard.api.v1.OutputFile
-	(*TaskConstraints)(nil),                    // 50: batchyard.api.v1.TaskConstraints
-	(*UserIdentity)(nil),                       // 51: batchyard.api.v1.UserIdentity
-	(*ApplicationPackageReference)(nil),        // 52: batchyard.api.v1.ApplicationPackageReference
-	(*AuthenticationTokenSettings)(nil),        // 53: batchyard.api.v1.AuthenticationTokenSettings
-	(*TaskContainerExecutionInfo)(nil),         // 54: batchyard.api.v1.TaskContainerExecutionInfo
-	(*TaskFailureInfo)(nil),                    // 55: batchyard.api.v1.TaskFailureInfo
-	(TaskExecutionResult)(0),                   // 56: batchyard.api.v1.TaskExecutionResult
-	(*Conditions)(nil),                         // 57: batchyard.api.v1.Conditions
-	(*ListOptions)(nil),                        // 58: batchyard.api.v1.ListOptions
-	(*Written)(nil),                            // 59: batchyard.api.v1.Written
+	(JobState)(0),                                  // 0: batchyard.api.v1.JobState
+	(JobPreparationTaskState)(0),                   // 1: batchyard.api.v1.JobPreparationTaskState
+	(JobReleaseTaskState)(0),                       // 2: batchyard.api.v1.JobReleaseTaskState
+	(DisableJobOption)(0),                          // 3: batchyard.api.v1.DisableJobOption
+	(PoolLifetimeOption)(0),                        // 4: batchyard.api.v1.PoolLifetimeOption
+	(*JobNetworkConfiguration)(nil),                // 5: batchyard.api.v1.JobNetworkConfiguration
+	(*Job)(nil),                                    // 6: batchyard.api.v1.Job
+	(*JobUpdateOptions)(nil),                       // 7: batchyard.api.v1.JobUpdateOptions
+	(*JobConstraints)(nil),                         // 8: batchyard.api.v1.JobConstraints
+	(*JobExecutionInfo)(nil),                       // 9: batchyard.api.v1.JobExecutionInfo
+	(*JobSchedulingError)(nil),                     // 10: batchyard.api.v1.JobSchedulingError
+	(*JobDisableOptions)(nil),                      // 11: batchyard.api.v1.JobDisableOptions
+	(*JobTerminateOptions)(nil),                    // 12: batchyard.api.v1.JobTerminateOptions
+	(*PoolInfo)(nil),                               // 13: batchyard.api.v1.PoolInfo
+	(*AutoPoolSpecification)(nil),                  // 14: batchyard.api.v1.AutoPoolSpecification
+	(*JobManagerTask)(nil),                         // 15: batchyard.api.v1.JobManagerTask
+	(*JobPreparationTask)(nil),                     // 16: batchyard.api.v1.JobPreparationTask
+	(*JobReleaseTask)(nil),                         // 17: batchyard.api.v1.JobReleaseTask
+	(*JobPreparationAndReleaseTaskStatus)(nil),     // 18: batchyard.api.v1.JobPreparationAndReleaseTaskStatus
+	(*JobPreparationTaskExecutionInfo)(nil),        // 19: batchyard.api.v1.JobPreparationTaskExecutionInfo
+	(*JobReleaseTaskExecutionInfo)(nil),            // 20: batchyard.api.v1.JobReleaseTaskExecutionInfo
+	(*TaskCountsResult)(nil),                       // 21: batchyard.api.v1.TaskCountsResult
+	(*TaskCounts)(nil),                             // 22: batchyard.api.v1.TaskCounts
+	(*TaskSlotCounts)(nil),                         // 23: batchyard.api.v1.TaskSlotCounts
+	(*JobStatistics)(nil),                          // 24: batchyard.api.v1.JobStatistics
+	(*CreateJobRequest)(nil),                       // 25: batchyard.api.v1.CreateJobRequest
+	(*GetJobRequest)(nil),                          // 26: batchyard.api.v1.GetJobRequest
+	(*ListJobsRequest)(nil),                        // 27: batchyard.api.v1.ListJobsRequest
+	(*ListJobsResponse)(nil),                       // 28: batchyard.api.v1.ListJobsResponse
+	(*UpdateJobRequest)(nil),                       // 29: batchyard.api.v1.UpdateJobRequest
+	(*ReplaceJobRequest)(nil),                      // 30: batchyard.api.v1.ReplaceJobRequest
+	(*DeleteJobRequest)(nil),                       // 31: batchyard.api.v1.DeleteJobRequest
+	(*DisableJobRequest)(nil),                      // 32: batchyard.api.v1.DisableJobRequest
+	(*EnableJobRequest)(nil),                       // 33: batchyard.api.v1.EnableJobRequest
+	(*TerminateJobRequest)(nil),                    // 34: batchyard.api.v1.TerminateJobRequest
+	(*GetTaskCountsRequest)(nil),                   // 35: batchyard.api.v1.GetTaskCountsRequest
+	(*ListPreparationAndReleaseTasksRequest)(nil),  // 36: batchyard.api.v1.ListPreparationAndReleaseTasksRequest
+	(*ListPreparationAndReleaseTasksResponse)(nil), // 37: batchyard.api.v1.ListPreparationAndReleaseTasksResponse
+	(*WatchJobRequest)(nil),                        // 38: batchyard.api.v1.WatchJobRequest
+	(*JobProgress)(nil),                            // 39: batchyard.api.v1.JobProgress
+	(*timestamppb.Timestamp)(nil),                  // 40: google.protobuf.Timestamp
+	(*EnvironmentSetting)(nil),                     // 41: batchyard.api.v1.EnvironmentSetting
+	(AllTasksCompleteMode)(0),                      // 42: batchyard.api.v1.AllTasksCompleteMode
+	(TaskFailureMode)(0),                           // 43: batchyard.api.v1.TaskFailureMode
+	(*MetadataItem)(nil),                           // 44: batchyard.api.v1.MetadataItem
+	(*durationpb.Duration)(nil),                    // 45: google.protobuf.Duration
+	(ErrorSourceCategory)(0),                       // 46: batchyard.api.v1.ErrorSourceCategory
+	(*NameValuePair)(nil),                          // 47: batchyard.api.v1.NameValuePair
+	(*PoolSpecification)(nil),                      // 48: batchyard.api.v1.PoolSpecification
+	(*TaskContainerSettings)(nil),                  // 49: batchyard.api.v1.TaskContainerSettings
+	(*ResourceFile)(nil),                           // 50: batchyard.api.v1.ResourceFile
+	(*OutputFile)(nil),                             // 51: batchyard.api.v1.OutputFile
+	(*TaskConstraints)(nil),                        // 52: batchyard.api.v1.TaskConstraints
+	(*UserIdentity)(nil),                           // 53: batchyard.api.v1.UserIdentity
+	(*ApplicationPackageReference)(nil),            // 54: batchyard.api.v1.ApplicationPackageReference
+	(*AuthenticationTokenSettings)(nil),            // 55: batchyard.api.v1.AuthenticationTokenSettings
+	(*TaskContainerExecutionInfo)(nil),             // 56: batchyard.api.v1.TaskContainerExecutionInfo
+	(*TaskFailureInfo)(nil),                        // 57: batchyard.api.v1.TaskFailureInfo
+	(TaskExecutionResult)(0),                       // 58: batchyard.api.v1.TaskExecutionResult
+	(*Conditions)(nil),                             // 59: batchyard.api.v1.Conditions
+	(*ListOptions)(nil),                            // 60: batchyard.api.v1.ListOptions
+	(*Written)(nil),                                // 61: batchyard.api.v1.Written
 }
 var file_batchyard_api_v1_job_proto_depIdxs = []int32{
-	38,  // 0: batchyard.api.v1.Job.last_modified:type_name -> google.protobuf.Timestamp
-	38,  // 1: batchyard.api.v1.Job.creation_time:type_name -> google.protobuf.Timestamp
+	40,  // 0: batchyard.api.v1.Job.last_modified:type_name -> google.protobuf.Timestamp
+	40,  // 1: batchyard.api.v1.Job.creation_time:type_name -> google.protobuf.Timestamp
 	0,   // 2: batchyard.api.v1.Job.state:type_name -> batchyard.api.v1.JobState
-	38,  // 3: batchyard.api.v1.Job.state_transition_time:type_name -> google.protobuf.Timestamp
+	40,  // 3: batchyard.api.v1.Job.state_transition_time:type_name -> google.protobuf.Timestamp
 	0,   // 4: batchyard.api.v1.Job.previous_state:type_name -> batchyard.api.v1.JobState
-	38,  // 5: batchyard.api.v1.Job.previous_state_transition_time:type_name -> google.protobuf.Timestamp
+	40,  // 5: batchyard.api.v1.Job.previous_state_transition_time:type_name -> google.protobuf.Timestamp
 	8,   // 6: batchyard.api.v1.Job.constraints:type_name -> batchyard.api.v1.JobConstraints
 	15,  // 7: batchyard.api.v1.Job.job_manager_task:type_name -> batchyard.api.v1.JobManagerTask
 	16,  // 8: batchyard.api.v1.Job.job_preparation_task:type_name -> batchyard.api.v1.JobPreparationTask
 	17,  // 9: batchyard.api.v1.Job.job_release_task:type_name -> batchyard.api.v1.JobReleaseTask
-	39,  // 10: batchyard.api.v1.Job.common_environment_settings:type_name -> batchyard.api.v1.EnvironmentSetting
+	41,  // 10: batchyard.api.v1.Job.common_environment_settings:type_name -> batchyard.api.v1.EnvironmentSetting
 	13,  // 11: batchyard.api.v1.Job.pool_info:type_name -> batchyard.api.v1.PoolInfo
-	40,  // 12: batchyard.api.v1.Job.on_all_tasks_complete:type_name -> batchyard.api.v1.AllTasksCompleteMode
-	41,  // 13: batchyard.api.v1.Job.on_task_failure:type_name -> batchyard.api.v1.TaskFailureMode
+	42,  // 12: batchyard.api.v1.Job.on_all_tasks_complete:type_name -> batchyard.api.v1.AllTasksCompleteMode
+	43,  // 13: batchyard.api.v1.Job.on_task_failure:type_name -> batchyard.api.v1.TaskFailureMode
 	5,   // 14: batchyard.api.v1.Job.network_configuration:type_name -> batchyard.api.v1.JobNetworkConfiguration
-	42,  // 15: batchyard.api.v1.Job.metadata:type_name -> batchyard.api.v1.MetadataItem
+	44,  // 15: batchyard.api.v1.Job.metadata:type_name -> batchyard.api.v1.MetadataItem
 	9,   // 16: batchyard.api.v1.Job.execution_info:type_name -> batchyard.api.v1.JobExecutionInfo
 	24,  // 17: batchyard.api.v1.Job.stats:type_name -> batchyard.api.v1.JobStatistics
 	8,   // 18: batchyard.api.v1.JobUpdateOptions.constraints:type_name -> batchyard.api.v1.JobConstraints
 	13,  // 19: batchyard.api.v1.JobUpdateOptions.pool_info:type_name -> batchyard.api.v1.PoolInfo
-	40,  // 20: batchyard.api.v1.JobUpdateOptions.on_all_tasks_complete:type_name -> batchyard.api.v1.AllTasksCompleteMode
-	42,  // 21: batchyard.api.v1.JobUpdateOptions.metadata:type_name -> batchyard.api.v1.MetadataItem
+	42,  // 20: batchyard.api.v1.JobUpdateOptions.on_all_tasks_complete:type_name -> batchyard.api.v1.AllTasksCompleteMode
+	44,  // 21: batchyard.api.v1.JobUpdateOptions.metadata:type_name -> batchyard.api.v1.MetadataItem
 	5,   // 22: batchyard.api.v1.JobUpdateOptions.network_configuration:type_name -> batchyard.api.v1.JobNetworkConfiguration
-	43,  // 23: batchyard.api.v1.JobConstraints.max_wall_clock_time:type_name -> google.protobuf.Duration
-	38,  // 24: batchyard.api.v1.JobExecutionInfo.start_time:type_name -> google.protobuf.Timestamp
-	38,  // 25: batchyard.api.v1.JobExecutionInfo.end_time:type_name -> google.protobuf.Timestamp
+	45,  // 23: batchyard.api.v1.JobConstraints.max_wall_clock_time:type_name -> google.protobuf.Duration
+	40,  // 24: batchyard.api.v1.JobExecutionInfo.start_time:type_name -> google.protobuf.Timestamp
+	40,  // 25: batchyard.api.v1.JobExecutionInfo.end_time:type_name -> google.protobuf.Timestamp
 	10,  // 26: batchyard.api.v1.JobExecutionInfo.scheduling_error:type_name -> batchyard.api.v1.JobSchedulingError
-	44,  // 27: batchyard.api.v1.JobSchedulingError.category:type_name -> batchyard.api.v1.ErrorSourceCategory
-	45,  // 28: batchyard.api.v1.JobSchedulingError.details:type_name -> batchyard.api.v1.NameValuePair
+	46,  // 27: batchyard.api.v1.JobSchedulingError.category:type_name -> batchyard.api.v1.ErrorSourceCategory
+	47,  // 28: batchyard.api.v1.JobSchedulingError.details:type_name -> batchyard.api.v1.NameValuePair
 	3,   // 29: batchyard.api.v1.JobDisableOptions.disable_tasks:type_name -> batchyard.api.v1.DisableJobOption
 	14,  // 30: batchyard.api.v1.PoolInfo.auto_pool_specification:type_name -> batchyard.api.v1.AutoPoolSpecification
 	4,   // 31: batchyard.api.v1.AutoPoolSpecification.pool_lifetime_option:type_name -> batchyard.api.v1.PoolLifetimeOption
-	46,  // 32: batchyard.api.v1.AutoPoolSpecification.pool:type_name -> batchyard.api.v1.PoolSpecification
-	47,  // 33: batchyard.api.v1.JobManagerTask.container_settings:type_name -> batchyard.api.v1.TaskContainerSettings
-	48,  // 34: batchyard.api.v1.JobManagerTask.resource_files:type_name -> batchyard.api.v1.ResourceFile
-	49,  // 35: batchyard.api.v1.JobManagerTask.output_files:type_name -> batchyard.api.v1.OutputFile
-	39,  // 36: batchyard.api.v1.JobManagerTask.environment_settings:type_name -> batchyard.api.v1.EnvironmentSetting
-	50,  // 37: batchyard.api.v1.JobManagerTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	51,  // 38: batchyard.api.v1.JobManagerTask.user_identity:type_name -> batchyard.api.v1.UserIdentity
-	52,  // 39: batchyard.api.v1.JobManagerTask.application_package_references:type_name -> batchyard.api.v1.ApplicationPackageReference
-	53,  // 40: batchyard.api.v1.JobManagerTask.authentication_token_settings:type_name -> batchyard.api.v1.AuthenticationTokenSettings
-	47,  // 41: batchyard.api.v1.JobPreparationTask.container_settings:type_name -> batchyard.api.v1.TaskContainerSettings
-	48,  // 42: batchyard.api.v1.JobPreparationTask.resource_files:type_name -> batchyard.api.v1.ResourceFile
-	39,  // 43: batchyard.api.v1.JobPreparationTask.environment_settings:type_name -> batchyard.api.v1.EnvironmentSetting
-	50,  // 44: batchyard.api.v1.JobPreparationTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	51,  // 45: batchyard.api.v1.JobPreparationTask.user_identity:type_name -> batchyard.api.v1.UserIdentity
-	47,  // 46: batchyard.api.v1.JobReleaseTask.container_settings:type_name -> batchyard.api.v1.TaskContainerSettings
-	48,  // 47: batchyard.api.v1.JobReleaseTask.resource_files:type_name -> batchyard.api.v1.ResourceFile
-	39,  // 48: batchyard.api.v1.JobReleaseTask.environment_settings:type_name -> batchyard.api.v1.EnvironmentSetting
-	43,  // 49: batchyard.api.v1.JobReleaseTask.max_wall_clock_time:type_name -> google.protobuf.Duration
-	43,  // 50: batchyard.api.v1.JobReleaseTask.retention_time:type_name -> google.protobuf.Duration
-	51,  // 51: batchyard.api.v1.JobReleaseTask.user_identity:type_name -> batchyard.api.v1.UserIdentity
+	48,  // 32: batchyard.api.v1.AutoPoolSpecification.pool:type_name -> batchyard.api.v1.PoolSpecification
+	49,  // 33: batchyard.api.v1.JobManagerTask.container_settings:type_name -> batchyard.api.v1.TaskContainerSettings
+	50,  // 34: batchyard.api.v1.JobManagerTask.resource_files:type_name -> batchyard.api.v1.ResourceFile
+	51,  // 35: batchyard.api.v1.JobManagerTask.output_files:type_name -> batchyard.api.v1.OutputFile
+	41,  // 36: batchyard.api.v1.JobManagerTask.environment_settings:type_name -> batchyard.api.v1.EnvironmentSetting
+	52,  // 37: batchyard.api.v1.JobManagerTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	53,  // 38: batchyard.api.v1.JobManagerTask.user_identity:type_name -> batchyard.api.v1.UserIdentity
+	54,  // 39: batchyard.api.v1.JobManagerTask.application_package_references:type_name -> batchyard.api.v1.ApplicationPackageReference
+	55,  // 40: batchyard.api.v1.JobManagerTask.authentication_token_settings:type_name -> batchyard.api.v1.AuthenticationTokenSettings
+	49,  // 41: batchyard.api.v1.JobPreparationTask.container_settings:type_name -> batchyard.api.v1.TaskContainerSettings
+	50,  // 42: batchyard.api.v1.JobPreparationTask.resource_files:type_name -> batchyard.api.v1.ResourceFile
+	41,  // 43: batchyard.api.v1.JobPreparationTask.environment_settings:type_name -> batchyard.api.v1.EnvironmentSetting
+	52,  // 44: batchyard.api.v1.JobPreparationTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	53,  // 45: batchyard.api.v1.JobPreparationTask.user_identity:type_name -> batchyard.api.v1.UserIdentity
+	49,  // 46: batchyard.api.v1.JobReleaseTask.container_settings:type_name -> batchyard.api.v1.TaskContainerSettings
+	50,  // 47: batchyard.api.v1.JobReleaseTask.resource_files:type_name -> batchyard.api.v1.ResourceFile
+	41,  // 48: batchyard.api.v1.JobReleaseTask.environment_settings:type_name -> batchyard.api.v1.EnvironmentSetting
+	45,  // 49: batchyard.api.v1.JobReleaseTask.max_wall_clock_time:type_name -> google.protobuf.Duration
+	45,  // 50: batchyard.api.v1.JobReleaseTask.retention_time:type_name -> google.protobuf.Duration
+	53,  // 51: batchyard.api.v1.JobReleaseTask.user_identity:type_name -> batchyard.api.v1.UserIdentity
 	19,  // 52: batchyard.api.v1.JobPreparationAndReleaseTaskStatus.job_preparation_task_execution_info:type_name -> batchyard.api.v1.JobPreparationTaskExecutionInfo
 	20,  // 53: batchyard.api.v1.JobPreparationAndReleaseTaskStatus.job_release_task_execution_info:type_name -> batchyard.api.v1.JobReleaseTaskExecutionInfo
-	38,  // 54: batchyard.api.v1.JobPreparationTaskExecutionInfo.start_time:type_name -> google.protobuf.Timestamp
-	38,  // 55: batchyard.api.v1.JobPreparationTaskExecutionInfo.end_time:type_name -> google.protobuf.Timestamp
+	40,  // 54: batchyard.api.v1.JobPreparationTaskExecutionInfo.start_time:type_name -> google.protobuf.Timestamp
+	40,  // 55: batchyard.api.v1.JobPreparationTaskExecutionInfo.end_time:type_name -> google.protobuf.Timestamp
 	1,   // 56: batchyard.api.v1.JobPreparationTaskExecutionInfo.state:type_name -> batchyard.api.v1.JobPreparationTaskState
-	54,  // 57: batchyard.api.v1.JobPreparationTaskExecutionInfo.container_info:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
-	55,  // 58: batchyard.api.v1.JobPreparationTaskExecutionInfo.failure_info:type_name -> batchyard.api.v1.TaskFailureInfo
-	38,  // 59: batchyard.api.v1.JobPreparationTaskExecutionInfo.last_retry_time:type_name -> google.protobuf.Timestamp
-	56,  // 60: batchyard.api.v1.JobPreparationTaskExecutionInfo.result:type_name -> batchyard.api.v1.TaskExecutionResult
-	38,  // 61: batchyard.api.v1.JobReleaseTaskExecutionInfo.start_time:type_name -> google.protobuf.Timestamp
-	38,  // 62: batchyard.api.v1.JobReleaseTaskExecutionInfo.end_time:type_name -> google.protobuf.Timestamp
+	56,  // 57: batchyard.api.v1.JobPreparationTaskExecutionInfo.container_info:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
+	57,  // 58: batchyard.api.v1.JobPreparationTaskExecutionInfo.failure_info:type_name -> batchyard.api.v1.TaskFailureInfo
+	40,  // 59: batchyard.api.v1.JobPreparationTaskExecutionInfo.last_retry_time:type_name -> google.protobuf.Timestamp
+	58,  // 60: batchyard.api.v1.JobPreparationTaskExecutionInfo.result:type_name -> batchyard.api.v1.TaskExecutionResult
+	40,  // 61: batchyard.api.v1.JobReleaseTaskExecutionInfo.start_time:type_name -> google.protobuf.Timestamp
+	40,  // 62: batchyard.api.v1.JobReleaseTaskExecutionInfo.end_time:type_name -> google.protobuf.Timestamp
 	2,   // 63: batchyard.api.v1.JobReleaseTaskExecutionInfo.state:type_name -> batchyard.api.v1.JobReleaseTaskState
-	54,  // 64: batchyard.api.v1.JobReleaseTaskExecutionInfo.container_info:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
-	55,  // 65: batchyard.api.v1.JobReleaseTaskExecutionInfo.failure_info:type_name -> batchyard.api.v1.TaskFailureInfo
-	56,  // 66: batchyard.api.v1.JobReleaseTaskExecutionInfo.result:type_name -> batchyard.api.v1.TaskExecutionResult
+	56,  // 64: batchyard.api.v1.JobReleaseTaskExecutionInfo.container_info:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
+	57,  // 65: batchyard.api.v1.JobReleaseTaskExecutionInfo.failure_info:type_name -> batchyard.api.v1.TaskFailureInfo
+	58,  // 66: batchyard.api.v1.JobReleaseTaskExecutionInfo.result:type_name -> batchyard.api.v1.TaskExecutionResult
 	22,  // 67: batchyard.api.v1.TaskCountsResult.task_counts:type_name -> batchyard.api.v1.TaskCounts
 	23,  // 68: batchyard.api.v1.TaskCountsResult.task_slot_counts:type_name -> batchyard.api.v1.TaskSlotCounts
-	38,  // 69: batchyard.api.v1.JobStatistics.start_time:type_name -> google.protobuf.Timestamp
-	38,  // 70: batchyard.api.v1.JobStatistics.last_update_time:type_name -> google.protobuf.Timestamp
-	43,  // 71: batchyard.api.v1.JobStatistics.user_cpu_time:type_name -> google.protobuf.Duration
-	43,  // 72: batchyard.api.v1.JobStatistics.kernel_cpu_time:type_name -> google.protobuf.Duration
-	43,  // 73: batchyard.api.v1.JobStatistics.wall_clock_time:type_name -> google.protobuf.Duration
-	43,  // 74: batchyard.api.v1.JobStatistics.wait_time:type_name -> google.protobuf.Duration
+	40,  // 69: batchyard.api.v1.JobStatistics.start_time:type_name -> google.protobuf.Timestamp
+	40,  // 70: batchyard.api.v1.JobStatistics.last_update_time:type_name -> google.protobuf.Timestamp
+	45,  // 71: batchyard.api.v1.JobStatistics.user_cpu_time:type_name -> google.protobuf.Duration
+	45,  // 72: batchyard.api.v1.JobStatistics.kernel_cpu_time:type_name -> google.protobuf.Duration
+	45,  // 73: batchyard.api.v1.JobStatistics.wall_clock_time:type_name -> google.protobuf.Duration
+	45,  // 74: batchyard.api.v1.JobStatistics.wait_time:type_name -> google.protobuf.Duration
 	6,   // 75: batchyard.api.v1.CreateJobRequest.job:type_name -> batchyard.api.v1.Job
-	57,  // 76: batchyard.api.v1.GetJobRequest.conditions:type_name -> batchyard.api.v1.Conditions
-	58,  // 77: batchyard.api.v1.ListJobsRequest.options:type_name -> batchyard.api.v1.ListOptions
+	59,  // 76: batchyard.api.v1.GetJobRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	60,  // 77: batchyard.api.v1.ListJobsRequest.options:type_name -> batchyard.api.v1.ListOptions
 	6,   // 78: batchyard.api.v1.ListJobsResponse.jobs:type_name -> batchyard.api.v1.Job
 	7,   // 79: batchyard.api.v1.UpdateJobRequest.update:type_name -> batchyard.api.v1.JobUpdateOptions
-	57,  // 80: batchyard.api.v1.UpdateJobRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	59,  // 80: batchyard.api.v1.UpdateJobRequest.conditions:type_name -> batchyard.api.v1.Conditions
 	6,   // 81: batchyard.api.v1.ReplaceJobRequest.job:type_name -> batchyard.api.v1.Job
-	57,  // 82: batchyard.api.v1.ReplaceJobRequest.conditions:type_name -> batchyard.api.v1.Conditions
-	57,  // 83: batchyard.api.v1.DeleteJobRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	59,  // 82: batchyard.api.v1.ReplaceJobRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	59,  // 83: batchyard.api.v1.DeleteJobRequest.conditions:type_name -> batchyard.api.v1.Conditions
 	11,  // 84: batchyard.api.v1.DisableJobRequest.options:type_name -> batchyard.api.v1.JobDisableOptions
-	57,  // 85: batchyard.api.v1.DisableJobRequest.conditions:type_name -> batchyard.api.v1.Conditions
-	57,  // 86: batchyard.api.v1.EnableJobRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	59,  // 85: batchyard.api.v1.DisableJobRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	59,  // 86: batchyard.api.v1.EnableJobRequest.conditions:type_name -> batchyard.api.v1.Conditions
 	12,  // 87: batchyard.api.v1.TerminateJobRequest.options:type_name -> batchyard.api.v1.JobTerminateOptions
-	57,  // 88: batchyard.api.v1.TerminateJobRequest.conditions:type_name -> batchyard.api.v1.Conditions
-	0,   // 89: batchyard.api.v1.JobProgress.state:type_name -> batchyard.api.v1.JobState
-	21,  // 90: batchyard.api.v1.JobProgress.counts:type_name -> batchyard.api.v1.TaskCountsResult
-	25,  // 91: batchyard.api.v1.JobService.CreateJob:input_type -> batchyard.api.v1.CreateJobRequest
-	26,  // 92: batchyard.api.v1.JobService.GetJob:input_type -> batchyard.api.v1.GetJobRequest
-	27,  // 93: batchyard.api.v1.JobService.ListJobs:input_type -> batchyard.api.v1.ListJobsRequest
-	29,  // 94: batchyard.api.v1.JobService.UpdateJob:input_type -> batchyard.api.v1.UpdateJobRequest
-	30,  // 95: batchyard.api.v1.JobService.ReplaceJob:input_type -> batchyard.api.v1.ReplaceJobRequest
-	31,  // 96: batchyard.api.v1.JobService.DeleteJob:input_type -> batchyard.api.v1.DeleteJobRequest
-	32,  // 97: batchyard.api.v1.JobService.DisableJob:input_type -> batchyard.api.v1.DisableJobRequest
-	33,  // 98: batchyard.api.v1.JobService.EnableJob:input_type -> batchyard.api.v1.EnableJobRequest
-	34,  // 99: batchyard.api.v1.JobService.TerminateJob:input_type -> batchyard.api.v1.TerminateJobRequest
-	35,  // 100: batchyard.api.v1.JobService.GetTaskCounts:input_type -> batchyard.api.v1.GetTaskCountsRequest
-	36,  // 101: batchyard.api.v1.JobService.WatchJob:input_type -> batchyard.api.v1.WatchJobRequest
-	59,  // 102: batchyard.api.v1.JobService.CreateJob:output_type -> batchyard.api.v1.Written
-	6,   // 103: batchyard.api.v1.JobService.GetJob:output_type -> batchyard.api.v1.Job
-	28,  // 104: batchyard.api.v1.JobService.ListJobs:output_type -> batchyard.api.v1.ListJobsResponse
-	59,  // 105: batchyard.api.v1.JobService.UpdateJob:output_type -> batchyard.api.v1.Written
-	59,  // 106: batchyard.api.v1.JobService.ReplaceJob:output_type -> batchyard.api.v1.Written
-	59,  // 107: batchyard.api.v1.JobService.DeleteJob:output_type -> batchyard.api.v1.Written
-	59,  // 108: batchyard.api.v1.JobService.DisableJob:output_type -> batchyard.api.v1.Written
-	59,  // 109: batchyard.api.v1.JobService.EnableJob:output_type -> batchyard.api.v1.Written
-	59,  // 110: batchyard.api.v1.JobService.TerminateJob:output_type -> batchyard.api.v1.Written
-	21,  // 111: batchyard.api.v1.JobService.GetTaskCounts:output_type -> batchyard.api.v1.TaskCountsResult
-	37,  // 112: batchyard.api.v1.JobService.WatchJob:output_type -> batchyard.api.v1.JobProgress
-	102, // [102:113] is the sub-list for method output_type
-	91,  // [91:102] is the sub-list for method input_type
-	91,  // [91:91] is the sub-list for extension type_name
-	91,  // [91:91] is the sub-list for extension extendee
-	0,   // [0:91] is the sub-list for field type_name
+	59,  // 88: batchyard.api.v1.TerminateJobRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	60,  // 89: batchyard.api.v1.ListPreparationAndReleaseTasksRequest.options:type_name -> batchyard.api.v1.ListOptions
+	18,  // 90: batchyard.api.v1.ListPreparationAndReleaseTasksResponse.statuses:type_name -> batchyard.api.v1.JobPreparationAndReleaseTaskStatus
+	0,   // 91: batchyard.api.v1.JobProgress.state:type_name -> batchyard.api.v1.JobState
+	21,  // 92: batchyard.api.v1.JobProgress.counts:type_name -> batchyard.api.v1.TaskCountsResult
+	25,  // 93: batchyard.api.v1.JobService.CreateJob:input_type -> batchyard.api.v1.CreateJobRequest
+	26,  // 94: batchyard.api.v1.JobService.GetJob:input_type -> batchyard.api.v1.GetJobRequest
+	27,  // 95: batchyard.api.v1.JobService.ListJobs:input_type -> batchyard.api.v1.ListJobsRequest
+	29,  // 96: batchyard.api.v1.JobService.UpdateJob:input_type -> batchyard.api.v1.UpdateJobRequest
+	30,  // 97: batchyard.api.v1.JobService.ReplaceJob:input_type -> batchyard.api.v1.ReplaceJobRequest
+	31,  // 98: batchyard.api.v1.JobService.DeleteJob:input_type -> batchyard.api.v1.DeleteJobRequest
+	32,  // 99: batchyard.api.v1.JobService.DisableJob:input_type -> batchyard.api.v1.DisableJobRequest
+	33,  // 100: batchyard.api.v1.JobService.EnableJob:input_type -> batchyard.api.v1.EnableJobRequest
+	34,  // 101: batchyard.api.v1.JobService.TerminateJob:input_type -> batchyard.api.v1.TerminateJobRequest
+	35,  // 102: batchyard.api.v1.JobService.GetTaskCounts:input_type -> batchyard.api.v1.GetTaskCountsRequest
+	36,  // 103: batchyard.api.v1.JobService.ListPreparationAndReleaseTasks:input_type -> batchyard.api.v1.ListPreparationAndReleaseTasksRequest
+	38,  // 104: batchyard.api.v1.JobService.WatchJob:input_type -> batchyard.api.v1.WatchJobRequest
+	61,  // 105: batchyard.api.v1.JobService.CreateJob:output_type -> batchyard.api.v1.Written
+	6,   // 106: batchyard.api.v1.JobService.GetJob:output_type -> batchyard.api.v1.Job
+	28,  // 107: batchyard.api.v1.JobService.ListJobs:output_type -> batchyard.api.v1.ListJobsResponse
+	61,  // 108: batchyard.api.v1.JobService.UpdateJob:output_type -> batchyard.api.v1.Written
+	61,  // 109: batchyard.api.v1.JobService.ReplaceJob:output_type -> batchyard.api.v1.Written
+	61,  // 110: batchyard.api.v1.JobService.DeleteJob:output_type -> batchyard.api.v1.Written
+	61,  // 111: batchyard.api.v1.JobService.DisableJob:output_type -> batchyard.api.v1.Written
+	61,  // 112: batchyard.api.v1.JobService.EnableJob:output_type -> batchyard.api.v1.Written
+	61,  // 113: batchyard.api.v1.JobService.TerminateJob:output_type -> batchyard.api.v1.Written
+	21,  // 114: batchyard.api.v1.JobService.GetTaskCounts:output_type -> batchyard.api.v1.TaskCountsResult
+	37,  // 115: batchyard.api.v1.JobService.ListPreparationAndReleaseTasks:output_type -> batchyard.api.v1.ListPreparationAndReleaseTasksResponse
+	39,  // 116: batchyard.api.v1.JobService.WatchJob:output_type -> batchyard.api.v1.JobProgress
+	105, // [105:117] is the sub-list for method output_type
+	93,  // [93:105] is the sub-list for method input_type
+	93,  // [93:93] is the sub-list for extension type_name
+	93,  // [93:93] is the sub-list for extension extendee
+	0,   // [0:93] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_api_v1_job_proto_init() }
@@ -3466,7 +3583,7 @@ func file_batchyard_api_v1_job_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_batchyard_api_v1_job_proto_rawDesc), len(file_batchyard_api_v1_job_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   33,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,17 +19,18 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	JobService_CreateJob_FullMethodName     = "/batchyard.api.v1.JobService/CreateJob"
-	JobService_GetJob_FullMethodName        = "/batchyard.api.v1.JobService/GetJob"
-	JobService_ListJobs_FullMethodName      = "/batchyard.api.v1.JobService/ListJobs"
-	JobService_UpdateJob_FullMethodName     = "/batchyard.api.v1.JobService/UpdateJob"
-	JobService_ReplaceJob_FullMethodName    = "/batchyard.api.v1.JobService/ReplaceJob"
-	JobService_DeleteJob_FullMethodName     = "/batchyard.api.v1.JobService/DeleteJob"
-	JobService_DisableJob_FullMethodName    = "/batchyard.api.v1.JobService/DisableJob"
-	JobService_EnableJob_FullMethodName     = "/batchyard.api.v1.JobService/EnableJob"
-	JobService_TerminateJob_FullMethodName  = "/batchyard.api.v1.JobService/TerminateJob"
-	JobService_GetTaskCounts_FullMethodName = "/batchyard.api.v1.JobService/GetTaskCounts"
-	JobService_WatchJob_FullMethodName      = "/batchyard.api.v1.JobService/WatchJob"
+	JobService_CreateJob_FullMethodName                      = "/batchyard.api.v1.JobService/CreateJob"
+	JobService_GetJob_FullMethodName                         = "/batchyard.api.v1.JobService/GetJob"
+	JobService_ListJobs_FullMethodName                       = "/batchyard.api.v1.JobService/ListJobs"
+	JobService_UpdateJob_FullMethodName                      = "/batchyard.api.v1.JobService/UpdateJob"
+	JobService_ReplaceJob_FullMethodName                     = "/batchyard.api.v1.JobService/ReplaceJob"
+	JobService_DeleteJob_FullMethodName                      = "/batchyard.api.v1.JobService/DeleteJob"
+	JobService_DisableJob_FullMethodName                     = "/batchyard.api.v1.JobService/DisableJob"
+	JobService_EnableJob_FullMethodName                      = "/batchyard.api.v1.JobService/EnableJob"
+	JobService_TerminateJob_FullMethodName                   = "/batchyard.api.v1.JobService/TerminateJob"
+	JobService_GetTaskCounts_FullMethodName                  = "/batchyard.api.v1.JobService/GetTaskCounts"
+	JobService_ListPreparationAndReleaseTasks_FullMethodName = "/batchyard.api.v1.JobService/ListPreparationAndReleaseTasks"
+	JobService_WatchJob_FullMethodName                       = "/batchyard.api.v1.JobService/WatchJob"
 )
 
 // JobServiceClient is the client API for JobService service.
@@ -52,6 +53,8 @@ type JobServiceClient interface {
 	TerminateJob(ctx context.Context, in *TerminateJobRequest, opts ...grpc.CallOption) (*Written, error)
 	// GetTaskCounts answers in constant time.
 	GetTaskCounts(ctx context.Context, in *GetTaskCountsRequest, opts ...grpc.CallOption) (*TaskCountsResult, error)
+	// ListPreparationAndReleaseTasks tells how the job's preparation and release tasks fare on the nodes, also on those that are gone.
+	ListPreparationAndReleaseTasks(ctx context.Context, in *ListPreparationAndReleaseTasksRequest, opts ...grpc.CallOption) (*ListPreparationAndReleaseTasksResponse, error)
 	// WatchJob sends the job's state and counts at once and after changes (at most every 100 ms), until the job is
 	// gone or, with until_done, until it is completed or has no task left to run.
 	WatchJob(ctx context.Context, in *WatchJobRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[JobProgress], error)
@@ -165,6 +168,16 @@ func (c *jobServiceClient) GetTaskCounts(ctx context.Context, in *GetTaskCountsR
 	return out, nil
 }
 
+func (c *jobServiceClient) ListPreparationAndReleaseTasks(ctx context.Context, in *ListPreparationAndReleaseTasksRequest, opts ...grpc.CallOption) (*ListPreparationAndReleaseTasksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListPreparationAndReleaseTasksResponse)
+	err := c.cc.Invoke(ctx, JobService_ListPreparationAndReleaseTasks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *jobServiceClient) WatchJob(ctx context.Context, in *WatchJobRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[JobProgress], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &JobService_ServiceDesc.Streams[0], JobService_WatchJob_FullMethodName, cOpts...)
@@ -204,6 +217,8 @@ type JobServiceServer interface {
 	TerminateJob(context.Context, *TerminateJobRequest) (*Written, error)
 	// GetTaskCounts answers in constant time.
 	GetTaskCounts(context.Context, *GetTaskCountsRequest) (*TaskCountsResult, error)
+	// ListPreparationAndReleaseTasks tells how the job's preparation and release tasks fare on the nodes, also on those that are gone.
+	ListPreparationAndReleaseTasks(context.Context, *ListPreparationAndReleaseTasksRequest) (*ListPreparationAndReleaseTasksResponse, error)
 	// WatchJob sends the job's state and counts at once and after changes (at most every 100 ms), until the job is
 	// gone or, with until_done, until it is completed or has no task left to run.
 	WatchJob(*WatchJobRequest, grpc.ServerStreamingServer[JobProgress]) error
@@ -246,6 +261,9 @@ func (UnimplementedJobServiceServer) TerminateJob(context.Context, *TerminateJob
 }
 func (UnimplementedJobServiceServer) GetTaskCounts(context.Context, *GetTaskCountsRequest) (*TaskCountsResult, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetTaskCounts not implemented")
+}
+func (UnimplementedJobServiceServer) ListPreparationAndReleaseTasks(context.Context, *ListPreparationAndReleaseTasksRequest) (*ListPreparationAndReleaseTasksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListPreparationAndReleaseTasks not implemented")
 }
 func (UnimplementedJobServiceServer) WatchJob(*WatchJobRequest, grpc.ServerStreamingServer[JobProgress]) error {
 	return status.Error(codes.Unimplemented, "method WatchJob not implemented")
@@ -451,6 +469,24 @@ func _JobService_GetTaskCounts_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _JobService_ListPreparationAndReleaseTasks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListPreparationAndReleaseTasksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(JobServiceServer).ListPreparationAndReleaseTasks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: JobService_ListPreparationAndReleaseTasks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(JobServiceServer).ListPreparationAndReleaseTasks(ctx, req.(*ListPreparationAndReleaseTasksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _JobService_WatchJob_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(WatchJobRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -508,6 +544,10 @@ var JobService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetTaskCounts",
 			Handler:    _JobService_GetTaskCounts_Handler,
+		},
+		{
+			MethodName: "ListPreparationAndReleaseTasks",
+			Handler:    _JobService_ListPreparationAndReleaseTasks_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -2016,6 +2016,538 @@ func (x *InstanceViewStatus) GetTime() *timestamppb.Timestamp {
 	return nil
 }
 
+type RebootNodeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        string                 `protobuf:"bytes,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	NodeId        string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Options       *NodeRebootOptions     `protobuf:"bytes,3,opt,name=options,proto3" json:"options,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RebootNodeRequest) Reset() {
+	*x = RebootNodeRequest{}
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RebootNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RebootNodeRequest) ProtoMessage() {}
+
+func (x *RebootNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RebootNodeRequest.ProtoReflect.Descriptor instead.
+func (*RebootNodeRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_node_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RebootNodeRequest) GetPoolId() string {
+	if x != nil {
+		return x.PoolId
+	}
+	return ""
+}
+
+func (x *RebootNodeRequest) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *RebootNodeRequest) GetOptions() *NodeRebootOptions {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+type ReimageNodeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        string                 `protobuf:"bytes,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	NodeId        string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Options       *NodeReimageOptions    `protobuf:"bytes,3,opt,name=options,proto3" json:"options,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReimageNodeRequest) Reset() {
+	*x = ReimageNodeRequest{}
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReimageNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReimageNodeRequest) ProtoMessage() {}
+
+func (x *ReimageNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReimageNodeRequest.ProtoReflect.Descriptor instead.
+func (*ReimageNodeRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_node_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ReimageNodeRequest) GetPoolId() string {
+	if x != nil {
+		return x.PoolId
+	}
+	return ""
+}
+
+func (x *ReimageNodeRequest) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *ReimageNodeRequest) GetOptions() *NodeReimageOptions {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+type DeallocateNodeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        string                 `protobuf:"bytes,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	NodeId        string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Options       *NodeDeallocateOptions `protobuf:"bytes,3,opt,name=options,proto3" json:"options,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeallocateNodeRequest) Reset() {
+	*x = DeallocateNodeRequest{}
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeallocateNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeallocateNodeRequest) ProtoMessage() {}
+
+func (x *DeallocateNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeallocateNodeRequest.ProtoReflect.Descriptor instead.
+func (*DeallocateNodeRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_node_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *DeallocateNodeRequest) GetPoolId() string {
+	if x != nil {
+		return x.PoolId
+	}
+	return ""
+}
+
+func (x *DeallocateNodeRequest) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *DeallocateNodeRequest) GetOptions() *NodeDeallocateOptions {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+type StartNodeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        string                 `protobuf:"bytes,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	NodeId        string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartNodeRequest) Reset() {
+	*x = StartNodeRequest{}
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartNodeRequest) ProtoMessage() {}
+
+func (x *StartNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartNodeRequest.ProtoReflect.Descriptor instead.
+func (*StartNodeRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_node_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *StartNodeRequest) GetPoolId() string {
+	if x != nil {
+		return x.PoolId
+	}
+	return ""
+}
+
+func (x *StartNodeRequest) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+type CreateNodeUserRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        string                 `protobuf:"bytes,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	NodeId        string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	User          *NodeUserCreateOptions `protobuf:"bytes,3,opt,name=user,proto3" json:"user,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateNodeUserRequest) Reset() {
+	*x = CreateNodeUserRequest{}
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateNodeUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateNodeUserRequest) ProtoMessage() {}
+
+func (x *CreateNodeUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateNodeUserRequest.ProtoReflect.Descriptor instead.
+func (*CreateNodeUserRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_node_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *CreateNodeUserRequest) GetPoolId() string {
+	if x != nil {
+		return x.PoolId
+	}
+	return ""
+}
+
+func (x *CreateNodeUserRequest) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *CreateNodeUserRequest) GetUser() *NodeUserCreateOptions {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+type UpdateNodeUserRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        string                 `protobuf:"bytes,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	NodeId        string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	User          *NodeUserUpdateOptions `protobuf:"bytes,4,opt,name=user,proto3" json:"user,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateNodeUserRequest) Reset() {
+	*x = UpdateNodeUserRequest{}
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateNodeUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateNodeUserRequest) ProtoMessage() {}
+
+func (x *UpdateNodeUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateNodeUserRequest.ProtoReflect.Descriptor instead.
+func (*UpdateNodeUserRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_node_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *UpdateNodeUserRequest) GetPoolId() string {
+	if x != nil {
+		return x.PoolId
+	}
+	return ""
+}
+
+func (x *UpdateNodeUserRequest) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *UpdateNodeUserRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *UpdateNodeUserRequest) GetUser() *NodeUserUpdateOptions {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+type DeleteNodeUserRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        string                 `protobuf:"bytes,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	NodeId        string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteNodeUserRequest) Reset() {
+	*x = DeleteNodeUserRequest{}
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteNodeUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteNodeUserRequest) ProtoMessage() {}
+
+func (x *DeleteNodeUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteNodeUserRequest.ProtoReflect.Descriptor instead.
+func (*DeleteNodeUserRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_node_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *DeleteNodeUserRequest) GetPoolId() string {
+	if x != nil {
+		return x.PoolId
+	}
+	return ""
+}
+
+func (x *DeleteNodeUserRequest) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *DeleteNodeUserRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type GetNodeRemoteLoginSettingsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        string                 `protobuf:"bytes,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	NodeId        string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetNodeRemoteLoginSettingsRequest) Reset() {
+	*x = GetNodeRemoteLoginSettingsRequest{}
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetNodeRemoteLoginSettingsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetNodeRemoteLoginSettingsRequest) ProtoMessage() {}
+
+func (x *GetNodeRemoteLoginSettingsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetNodeRemoteLoginSettingsRequest.ProtoReflect.Descriptor instead.
+func (*GetNodeRemoteLoginSettingsRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_node_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *GetNodeRemoteLoginSettingsRequest) GetPoolId() string {
+	if x != nil {
+		return x.PoolId
+	}
+	return ""
+}
+
+func (x *GetNodeRemoteLoginSettingsRequest) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+type UploadNodeLogsRequest struct {
+	state         protoimpl.MessageState         `protogen:"open.v1"`
+	PoolId        string                         `protobuf:"bytes,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	NodeId        string                         `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Options       *UploadBatchServiceLogsOptions `protobuf:"bytes,3,opt,name=options,proto3" json:"options,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UploadNodeLogsRequest) Reset() {
+	*x = UploadNodeLogsRequest{}
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UploadNodeLogsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UploadNodeLogsRequest) ProtoMessage() {}
+
+func (x *UploadNodeLogsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UploadNodeLogsRequest.ProtoReflect.Descriptor instead.
+func (*UploadNodeLogsRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_node_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *UploadNodeLogsRequest) GetPoolId() string {
+	if x != nil {
+		return x.PoolId
+	}
+	return ""
+}
+
+func (x *UploadNodeLogsRequest) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *UploadNodeLogsRequest) GetOptions() *UploadBatchServiceLogsOptions {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
 type GetNodeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	PoolId        string                 `protobuf:"bytes,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
@@ -2027,7 +2559,7 @@ type GetNodeRequest struct {
 
 func (x *GetNodeRequest) Reset() {
 	*x = GetNodeRequest{}
-	mi := &file_batchyard_api_v1_node_proto_msgTypes[21]
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2039,7 +2571,7 @@ func (x *GetNodeRequest) String() string {
 func (*GetNodeRequest) ProtoMessage() {}
 
 func (x *GetNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_node_proto_msgTypes[21]
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2052,7 +2584,7 @@ func (x *GetNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNodeRequest.ProtoReflect.Descriptor instead.
 func (*GetNodeRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_node_proto_rawDescGZIP(), []int{21}
+	return file_batchyard_api_v1_node_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetNodeRequest) GetPoolId() string {
@@ -2086,7 +2618,7 @@ type ListNodesRequest struct {
 
 func (x *ListNodesRequest) Reset() {
 	*x = ListNodesRequest{}
-	mi := &file_batchyard_api_v1_node_proto_msgTypes[22]
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2098,7 +2630,7 @@ func (x *ListNodesRequest) String() string {
 func (*ListNodesRequest) ProtoMessage() {}
 
 func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_node_proto_msgTypes[22]
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2111,7 +2643,7 @@ func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesRequest.ProtoReflect.Descriptor instead.
 func (*ListNodesRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_node_proto_rawDescGZIP(), []int{22}
+	return file_batchyard_api_v1_node_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListNodesRequest) GetPoolId() string {
@@ -2138,7 +2670,7 @@ type ListNodesResponse struct {
 
 func (x *ListNodesResponse) Reset() {
 	*x = ListNodesResponse{}
-	mi := &file_batchyard_api_v1_node_proto_msgTypes[23]
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2150,7 +2682,7 @@ func (x *ListNodesResponse) String() string {
 func (*ListNodesResponse) ProtoMessage() {}
 
 func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_node_proto_msgTypes[23]
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2163,7 +2695,7 @@ func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesResponse.ProtoReflect.Descriptor instead.
 func (*ListNodesResponse) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_node_proto_rawDescGZIP(), []int{23}
+	return file_batchyard_api_v1_node_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListNodesResponse) GetNodes() []*Node {
@@ -2191,7 +2723,7 @@ type DisableNodeSchedulingRequest struct {
 
 func (x *DisableNodeSchedulingRequest) Reset() {
 	*x = DisableNodeSchedulingRequest{}
-	mi := &file_batchyard_api_v1_node_proto_msgTypes[24]
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2203,7 +2735,7 @@ func (x *DisableNodeSchedulingRequest) String() string {
 func (*DisableNodeSchedulingRequest) ProtoMessage() {}
 
 func (x *DisableNodeSchedulingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_node_proto_msgTypes[24]
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2216,7 +2748,7 @@ func (x *DisableNodeSchedulingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisableNodeSchedulingRequest.ProtoReflect.Descriptor instead.
 func (*DisableNodeSchedulingRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_node_proto_rawDescGZIP(), []int{24}
+	return file_batchyard_api_v1_node_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DisableNodeSchedulingRequest) GetPoolId() string {
@@ -2250,7 +2782,7 @@ type EnableNodeSchedulingRequest struct {
 
 func (x *EnableNodeSchedulingRequest) Reset() {
 	*x = EnableNodeSchedulingRequest{}
-	mi := &file_batchyard_api_v1_node_proto_msgTypes[25]
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2262,7 +2794,7 @@ func (x *EnableNodeSchedulingRequest) String() string {
 func (*EnableNodeSchedulingRequest) ProtoMessage() {}
 
 func (x *EnableNodeSchedulingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_node_proto_msgTypes[25]
+	mi := &file_batchyard_api_v1_node_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2275,7 +2807,7 @@ func (x *EnableNodeSchedulingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnableNodeSchedulingRequest.ProtoReflect.Descriptor instead.
 func (*EnableNodeSchedulingRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_node_proto_rawDescGZIP(), []int{25}
+	return file_batchyard_api_v1_node_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *EnableNodeSchedulingRequest) GetPoolId() string {
@@ -2418,13 +2950,13 @@ const file_batchyard_api_v1_node_proto_rawDesc = "" +
 	"2025-06-01H\x00R\x13ipv6RemoteLoginPort\x88\x01\x01\x12=\n" +
 	"\x17remote_login_ip_address\x18\x03 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\x14remoteLoginIPAddress\x122\n" +
 	"\x11remote_login_port\x18\x04 \x01(\x05B\x06\x8a\xe7\x18\x02(\x01R\x0fremoteLoginPortB\x19\n" +
-	"\x17_ipv6_remote_login_port\"\x9e\x02\n" +
+	"\x17_ipv6_remote_login_port\"\xf7\x02\n" +
 	"\x1dUploadBatchServiceLogsOptions\x12+\n" +
 	"\rcontainer_url\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\fcontainerUrl\x12A\n" +
 	"\n" +
 	"start_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\x8a\xe7\x18\x02(\x01R\tstartTime\x125\n" +
-	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12V\n" +
-	"\x12identity_reference\x18\x04 \x01(\v2'.batchyard.api.v1.NodeIdentityReferenceR\x11identityReference\"\x9d\x01\n" +
+	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\xae\x01\n" +
+	"\x12identity_reference\x18\x04 \x01(\v2'.batchyard.api.v1.NodeIdentityReferenceBV\x8a\xe7\x18R0\x02:Nthere are no managed identities: use a signed URL, or the store of the accountR\x11identityReference\"\x9d\x01\n" +
 	"\x1cUploadBatchServiceLogsResult\x12<\n" +
 	"\x16virtual_directory_name\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\x14virtualDirectoryName\x12?\n" +
 	"\x18number_of_files_uploaded\x18\x02 \x01(\x05B\x06\x8a\xe7\x18\x02(\x01R\x15numberOfFilesUploaded\"\xd2\x01\n" +
@@ -2441,7 +2973,42 @@ const file_batchyard_api_v1_node_proto_rawDesc = "" +
 	"\x0edisplay_status\x18\x02 \x01(\tR\rdisplayStatus\x128\n" +
 	"\x05level\x18\x03 \x01(\x0e2\".batchyard.api.v1.StatusLevelTypesR\x05level\x12\x18\n" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12.\n" +
-	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"Z\n" +
+	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x84\x01\n" +
+	"\x11RebootNodeRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12=\n" +
+	"\aoptions\x18\x03 \x01(\v2#.batchyard.api.v1.NodeRebootOptionsR\aoptions\"\x86\x01\n" +
+	"\x12ReimageNodeRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12>\n" +
+	"\aoptions\x18\x03 \x01(\v2$.batchyard.api.v1.NodeReimageOptionsR\aoptions\"\x8c\x01\n" +
+	"\x15DeallocateNodeRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12A\n" +
+	"\aoptions\x18\x03 \x01(\v2'.batchyard.api.v1.NodeDeallocateOptionsR\aoptions\"D\n" +
+	"\x10StartNodeRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\"\x86\x01\n" +
+	"\x15CreateNodeUserRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12;\n" +
+	"\x04user\x18\x03 \x01(\v2'.batchyard.api.v1.NodeUserCreateOptionsR\x04user\"\x9a\x01\n" +
+	"\x15UpdateNodeUserRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12;\n" +
+	"\x04user\x18\x04 \x01(\v2'.batchyard.api.v1.NodeUserUpdateOptionsR\x04user\"]\n" +
+	"\x15DeleteNodeUserRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\"U\n" +
+	"!GetNodeRemoteLoginSettingsRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\"\x94\x01\n" +
+	"\x15UploadNodeLogsRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12I\n" +
+	"\aoptions\x18\x03 \x01(\v2/.batchyard.api.v1.UploadBatchServiceLogsOptionsR\aoptions\"Z\n" +
 	"\x0eGetNodeRequest\x12\x17\n" +
 	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x16\n" +
@@ -2513,12 +3080,22 @@ const file_batchyard_api_v1_node_proto_rawDesc = "" +
 	"\x1eSTATUS_LEVEL_TYPES_UNSPECIFIED\x10\x00\x12'\n" +
 	"\x18STATUS_LEVEL_TYPES_ERROR\x10\x01\x1a\t\x92\xe7\x18\x05Error\x12%\n" +
 	"\x17STATUS_LEVEL_TYPES_INFO\x10\x02\x1a\b\x92\xe7\x18\x04Info\x12+\n" +
-	"\x1aSTATUS_LEVEL_TYPES_WARNING\x10\x03\x1a\v\x92\xe7\x18\aWarning2\xee\x02\n" +
+	"\x1aSTATUS_LEVEL_TYPES_WARNING\x10\x03\x1a\v\x92\xe7\x18\aWarning2\x99\t\n" +
 	"\vNodeService\x12C\n" +
 	"\aGetNode\x12 .batchyard.api.v1.GetNodeRequest\x1a\x16.batchyard.api.v1.Node\x12T\n" +
 	"\tListNodes\x12\".batchyard.api.v1.ListNodesRequest\x1a#.batchyard.api.v1.ListNodesResponse\x12b\n" +
 	"\x15DisableNodeScheduling\x12..batchyard.api.v1.DisableNodeSchedulingRequest\x1a\x19.batchyard.api.v1.Written\x12`\n" +
-	"\x14EnableNodeScheduling\x12-.batchyard.api.v1.EnableNodeSchedulingRequest\x1a\x19.batchyard.api.v1.WrittenB=Z;github.com/batchyard/batchyard/proto/batchyard/api/v1;apiv1b\x06proto3"
+	"\x14EnableNodeScheduling\x12-.batchyard.api.v1.EnableNodeSchedulingRequest\x1a\x19.batchyard.api.v1.Written\x12L\n" +
+	"\n" +
+	"RebootNode\x12#.batchyard.api.v1.RebootNodeRequest\x1a\x19.batchyard.api.v1.Written\x12N\n" +
+	"\vReimageNode\x12$.batchyard.api.v1.ReimageNodeRequest\x1a\x19.batchyard.api.v1.Written\x12T\n" +
+	"\x0eDeallocateNode\x12'.batchyard.api.v1.DeallocateNodeRequest\x1a\x19.batchyard.api.v1.Written\x12J\n" +
+	"\tStartNode\x12\".batchyard.api.v1.StartNodeRequest\x1a\x19.batchyard.api.v1.Written\x12T\n" +
+	"\x0eCreateNodeUser\x12'.batchyard.api.v1.CreateNodeUserRequest\x1a\x19.batchyard.api.v1.Written\x12T\n" +
+	"\x0eUpdateNodeUser\x12'.batchyard.api.v1.UpdateNodeUserRequest\x1a\x19.batchyard.api.v1.Written\x12T\n" +
+	"\x0eDeleteNodeUser\x12'.batchyard.api.v1.DeleteNodeUserRequest\x1a\x19.batchyard.api.v1.Written\x12|\n" +
+	"\x1aGetNodeRemoteLoginSettings\x123.batchyard.api.v1.GetNodeRemoteLoginSettingsRequest\x1a).batchyard.api.v1.NodeRemoteLoginSettings\x12i\n" +
+	"\x0eUploadNodeLogs\x12'.batchyard.api.v1.UploadNodeLogsRequest\x1a..batchyard.api.v1.UploadBatchServiceLogsResultB=Z;github.com/batchyard/batchyard/proto/batchyard/api/v1;apiv1b\x06proto3"
 
 var (
 	file_batchyard_api_v1_node_proto_rawDescOnce sync.Once
@@ -2533,70 +3110,79 @@ func file_batchyard_api_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_batchyard_api_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_batchyard_api_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_batchyard_api_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_batchyard_api_v1_node_proto_goTypes = []any{
-	(NodeState)(0),                        // 0: batchyard.api.v1.NodeState
-	(SchedulingState)(0),                  // 1: batchyard.api.v1.SchedulingState
-	(StartTaskState)(0),                   // 2: batchyard.api.v1.StartTaskState
-	(NodeDeallocateOption)(0),             // 3: batchyard.api.v1.NodeDeallocateOption
-	(NodeRebootKind)(0),                   // 4: batchyard.api.v1.NodeRebootKind
-	(NodeReimageOption)(0),                // 5: batchyard.api.v1.NodeReimageOption
-	(NodeDisableSchedulingOption)(0),      // 6: batchyard.api.v1.NodeDisableSchedulingOption
-	(StatusLevelTypes)(0),                 // 7: batchyard.api.v1.StatusLevelTypes
-	(*StartTask)(nil),                     // 8: batchyard.api.v1.StartTask
-	(*Node)(nil),                          // 9: batchyard.api.v1.Node
-	(*TaskInfo)(nil),                      // 10: batchyard.api.v1.TaskInfo
-	(*StartTaskInfo)(nil),                 // 11: batchyard.api.v1.StartTaskInfo
-	(*NodeError)(nil),                     // 12: batchyard.api.v1.NodeError
-	(*NodeEndpointConfiguration)(nil),     // 13: batchyard.api.v1.NodeEndpointConfiguration
-	(*InboundEndpoint)(nil),               // 14: batchyard.api.v1.InboundEndpoint
-	(*NodeAgentInfo)(nil),                 // 15: batchyard.api.v1.NodeAgentInfo
-	(*VirtualMachineInfo)(nil),            // 16: batchyard.api.v1.VirtualMachineInfo
-	(*NodeRebootOptions)(nil),             // 17: batchyard.api.v1.NodeRebootOptions
-	(*NodeReimageOptions)(nil),            // 18: batchyard.api.v1.NodeReimageOptions
-	(*NodeDeallocateOptions)(nil),         // 19: batchyard.api.v1.NodeDeallocateOptions
-	(*NodeDisableSchedulingOptions)(nil),  // 20: batchyard.api.v1.NodeDisableSchedulingOptions
-	(*NodeUserCreateOptions)(nil),         // 21: batchyard.api.v1.NodeUserCreateOptions
-	(*NodeUserUpdateOptions)(nil),         // 22: batchyard.api.v1.NodeUserUpdateOptions
-	(*NodeRemoteLoginSettings)(nil),       // 23: batchyard.api.v1.NodeRemoteLoginSettings
-	(*UploadBatchServiceLogsOptions)(nil), // 24: batchyard.api.v1.UploadBatchServiceLogsOptions
-	(*UploadBatchServiceLogsResult)(nil),  // 25: batchyard.api.v1.UploadBatchServiceLogsResult
-	(*NodeVMExtension)(nil),               // 26: batchyard.api.v1.NodeVMExtension
-	(*VMExtensionInstanceView)(nil),       // 27: batchyard.api.v1.VMExtensionInstanceView
-	(*InstanceViewStatus)(nil),            // 28: batchyard.api.v1.InstanceViewStatus
-	(*GetNodeRequest)(nil),                // 29: batchyard.api.v1.GetNodeRequest
-	(*ListNodesRequest)(nil),              // 30: batchyard.api.v1.ListNodesRequest
-	(*ListNodesResponse)(nil),             // 31: batchyard.api.v1.ListNodesResponse
-	(*DisableNodeSchedulingRequest)(nil),  // 32: batchyard.api.v1.DisableNodeSchedulingRequest
-	(*EnableNodeSchedulingRequest)(nil),   // 33: batchyard.api.v1.EnableNodeSchedulingRequest
-	(*TaskContainerSettings)(nil),         // 34: batchyard.api.v1.TaskContainerSettings
-	(*ResourceFile)(nil),                  // 35: batchyard.api.v1.ResourceFile
-	(*EnvironmentSetting)(nil),            // 36: batchyard.api.v1.EnvironmentSetting
-	(*UserIdentity)(nil),                  // 37: batchyard.api.v1.UserIdentity
-	(*timestamppb.Timestamp)(nil),         // 38: google.protobuf.Timestamp
-	(TaskState)(0),                        // 39: batchyard.api.v1.TaskState
-	(*TaskExecutionInfo)(nil),             // 40: batchyard.api.v1.TaskExecutionInfo
-	(*TaskContainerExecutionInfo)(nil),    // 41: batchyard.api.v1.TaskContainerExecutionInfo
-	(*TaskFailureInfo)(nil),               // 42: batchyard.api.v1.TaskFailureInfo
-	(TaskExecutionResult)(0),              // 43: batchyard.api.v1.TaskExecutionResult
-	(*NameValuePair)(nil),                 // 44: batchyard.api.v1.NameValuePair
-	(InboundEndpointProtocol)(0),          // 45: batchyard.api.v1.InboundEndpointProtocol
-	(*ImageReference)(nil),                // 46: batchyard.api.v1.ImageReference
-	(*NodeIdentityReference)(nil),         // 47: batchyard.api.v1.NodeIdentityReference
-	(*VMExtension)(nil),                   // 48: batchyard.api.v1.VMExtension
-	(*ListOptions)(nil),                   // 49: batchyard.api.v1.ListOptions
-	(*Written)(nil),                       // 50: batchyard.api.v1.Written
+	(NodeState)(0),                            // 0: batchyard.api.v1.NodeState
+	(SchedulingState)(0),                      // 1: batchyard.api.v1.SchedulingState
+	(StartTaskState)(0),                       // 2: batchyard.api.v1.StartTaskState
+	(NodeDeallocateOption)(0),                 // 3: batchyard.api.v1.NodeDeallocateOption
+	(NodeRebootKind)(0),                       // 4: batchyard.api.v1.NodeRebootKind
+	(NodeReimageOption)(0),                    // 5: batchyard.api.v1.NodeReimageOption
+	(NodeDisableSchedulingOption)(0),          // 6: batchyard.api.v1.NodeDisableSchedulingOption
+	(StatusLevelTypes)(0),                     // 7: batchyard.api.v1.StatusLevelTypes
+	(*StartTask)(nil),                         // 8: batchyard.api.v1.StartTask
+	(*Node)(nil),                              // 9: batchyard.api.v1.Node
+	(*TaskInfo)(nil),                          // 10: batchyard.api.v1.TaskInfo
+	(*StartTaskInfo)(nil),                     // 11: batchyard.api.v1.StartTaskInfo
+	(*NodeError)(nil),                         // 12: batchyard.api.v1.NodeError
+	(*NodeEndpointConfiguration)(nil),         // 13: batchyard.api.v1.NodeEndpointConfiguration
+	(*InboundEndpoint)(nil),                   // 14: batchyard.api.v1.InboundEndpoint
+	(*NodeAgentInfo)(nil),                     // 15: batchyard.api.v1.NodeAgentInfo
+	(*VirtualMachineInfo)(nil),                // 16: batchyard.api.v1.VirtualMachineInfo
+	(*NodeRebootOptions)(nil),                 // 17: batchyard.api.v1.NodeRebootOptions
+	(*NodeReimageOptions)(nil),                // 18: batchyard.api.v1.NodeReimageOptions
+	(*NodeDeallocateOptions)(nil),             // 19: batchyard.api.v1.NodeDeallocateOptions
+	(*NodeDisableSchedulingOptions)(nil),      // 20: batchyard.api.v1.NodeDisableSchedulingOptions
+	(*NodeUserCreateOptions)(nil),             // 21: batchyard.api.v1.NodeUserCreateOptions
+	(*NodeUserUpdateOptions)(nil),             // 22: batchyard.api.v1.NodeUserUpdateOptions
+	(*NodeRemoteLoginSettings)(nil),           // 23: batchyard.api.v1.NodeRemoteLoginSettings
+	(*UploadBatchServiceLogsOptions)(nil),     // 24: batchyard.api.v1.UploadBatchServiceLogsOptions
+	(*UploadBatchServiceLogsResult)(nil),      // 25: batchyard.api.v1.UploadBatchServiceLogsResult
+	(*NodeVMExtension)(nil),                   // 26: batchyard.api.v1.NodeVMExtension
+	(*VMExtensionInstanceView)(nil),           // 27: batchyard.api.v1.VMExtensionInstanceView
+	(*InstanceViewStatus)(nil),                // 28: batchyard.api.v1.InstanceViewStatus
+	(*RebootNodeRequest)(nil),                 // 29: batchyard.api.v1.RebootNodeRequest
+	(*ReimageNodeRequest)(nil),                // 30: batchyard.api.v1.ReimageNodeRequest
+	(*DeallocateNodeRequest)(nil),             // 31: batchyard.api.v1.DeallocateNodeRequest
+	(*StartNodeRequest)(nil),                  // 32: batchyard.api.v1.StartNodeRequest
+	(*CreateNodeUserRequest)(nil),             // 33: batchyard.api.v1.CreateNodeUserRequest
+	(*UpdateNodeUserRequest)(nil),             // 34: batchyard.api.v1.UpdateNodeUserRequest
+	(*DeleteNodeUserRequest)(nil),             // 35: batchyard.api.v1.DeleteNodeUserRequest
+	(*GetNodeRemoteLoginSettingsRequest)(nil), // 36: batchyard.api.v1.GetNodeRemoteLoginSettingsRequest
+	(*UploadNodeLogsRequest)(nil),             // 37: batchyard.api.v1.UploadNodeLogsRequest
+	(*GetNodeRequest)(nil),                    // 38: batchyard.api.v1.GetNodeRequest
+	(*ListNodesRequest)(nil),                  // 39: batchyard.api.v1.ListNodesRequest
+	(*ListNodesResponse)(nil),                 // 40: batchyard.api.v1.ListNodesResponse
+	(*DisableNodeSchedulingRequest)(nil),      // 41: batchyard.api.v1.DisableNodeSchedulingRequest
+	(*EnableNodeSchedulingRequest)(nil),       // 42: batchyard.api.v1.EnableNodeSchedulingRequest
+	(*TaskContainerSettings)(nil),             // 43: batchyard.api.v1.TaskContainerSettings
+	(*ResourceFile)(nil),                      // 44: batchyard.api.v1.ResourceFile
+	(*EnvironmentSetting)(nil),                // 45: batchyard.api.v1.EnvironmentSetting
+	(*UserIdentity)(nil),                      // 46: batchyard.api.v1.UserIdentity
+	(*timestamppb.Timestamp)(nil),             // 47: google.protobuf.Timestamp
+	(TaskState)(0),                            // 48: batchyard.api.v1.TaskState
+	(*TaskExecutionInfo)(nil),                 // 49: batchyard.api.v1.TaskExecutionInfo
+	(*TaskContainerExecutionInfo)(nil),        // 50: batchyard.api.v1.TaskContainerExecutionInfo
+	(*TaskFailureInfo)(nil),                   // 51: batchyard.api.v1.TaskFailureInfo
+	(TaskExecutionResult)(0),                  // 52: batchyard.api.v1.TaskExecutionResult
+	(*NameValuePair)(nil),                     // 53: batchyard.api.v1.NameValuePair
+	(InboundEndpointProtocol)(0),              // 54: batchyard.api.v1.InboundEndpointProtocol
+	(*ImageReference)(nil),                    // 55: batchyard.api.v1.ImageReference
+	(*NodeIdentityReference)(nil),             // 56: batchyard.api.v1.NodeIdentityReference
+	(*VMExtension)(nil),                       // 57: batchyard.api.v1.VMExtension
+	(*ListOptions)(nil),                       // 58: batchyard.api.v1.ListOptions
+	(*Written)(nil),                           // 59: batchyard.api.v1.Written
 }
 var file_batchyard_api_v1_node_proto_depIdxs = []int32{
-	34, // 0: batchyard.api.v1.StartTask.container_settings:type_name -> batchyard.api.v1.TaskContainerSettings
-	35, // 1: batchyard.api.v1.StartTask.resource_files:type_name -> batchyard.api.v1.ResourceFile
-	36, // 2: batchyard.api.v1.StartTask.environment_settings:type_name -> batchyard.api.v1.EnvironmentSetting
-	37, // 3: batchyard.api.v1.StartTask.user_identity:type_name -> batchyard.api.v1.UserIdentity
+	43, // 0: batchyard.api.v1.StartTask.container_settings:type_name -> batchyard.api.v1.TaskContainerSettings
+	44, // 1: batchyard.api.v1.StartTask.resource_files:type_name -> batchyard.api.v1.ResourceFile
+	45, // 2: batchyard.api.v1.StartTask.environment_settings:type_name -> batchyard.api.v1.EnvironmentSetting
+	46, // 3: batchyard.api.v1.StartTask.user_identity:type_name -> batchyard.api.v1.UserIdentity
 	0,  // 4: batchyard.api.v1.Node.state:type_name -> batchyard.api.v1.NodeState
 	1,  // 5: batchyard.api.v1.Node.scheduling_state:type_name -> batchyard.api.v1.SchedulingState
-	38, // 6: batchyard.api.v1.Node.state_transition_time:type_name -> google.protobuf.Timestamp
-	38, // 7: batchyard.api.v1.Node.last_boot_time:type_name -> google.protobuf.Timestamp
-	38, // 8: batchyard.api.v1.Node.allocation_time:type_name -> google.protobuf.Timestamp
+	47, // 6: batchyard.api.v1.Node.state_transition_time:type_name -> google.protobuf.Timestamp
+	47, // 7: batchyard.api.v1.Node.last_boot_time:type_name -> google.protobuf.Timestamp
+	47, // 8: batchyard.api.v1.Node.allocation_time:type_name -> google.protobuf.Timestamp
 	10, // 9: batchyard.api.v1.Node.recent_tasks:type_name -> batchyard.api.v1.TaskInfo
 	8,  // 10: batchyard.api.v1.Node.start_task:type_name -> batchyard.api.v1.StartTask
 	11, // 11: batchyard.api.v1.Node.start_task_info:type_name -> batchyard.api.v1.StartTaskInfo
@@ -2604,51 +3190,75 @@ var file_batchyard_api_v1_node_proto_depIdxs = []int32{
 	13, // 13: batchyard.api.v1.Node.endpoint_configuration:type_name -> batchyard.api.v1.NodeEndpointConfiguration
 	15, // 14: batchyard.api.v1.Node.node_agent_info:type_name -> batchyard.api.v1.NodeAgentInfo
 	16, // 15: batchyard.api.v1.Node.virtual_machine_info:type_name -> batchyard.api.v1.VirtualMachineInfo
-	39, // 16: batchyard.api.v1.TaskInfo.task_state:type_name -> batchyard.api.v1.TaskState
-	40, // 17: batchyard.api.v1.TaskInfo.execution_info:type_name -> batchyard.api.v1.TaskExecutionInfo
+	48, // 16: batchyard.api.v1.TaskInfo.task_state:type_name -> batchyard.api.v1.TaskState
+	49, // 17: batchyard.api.v1.TaskInfo.execution_info:type_name -> batchyard.api.v1.TaskExecutionInfo
 	2,  // 18: batchyard.api.v1.StartTaskInfo.state:type_name -> batchyard.api.v1.StartTaskState
-	38, // 19: batchyard.api.v1.StartTaskInfo.start_time:type_name -> google.protobuf.Timestamp
-	38, // 20: batchyard.api.v1.StartTaskInfo.end_time:type_name -> google.protobuf.Timestamp
-	41, // 21: batchyard.api.v1.StartTaskInfo.container_info:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
-	42, // 22: batchyard.api.v1.StartTaskInfo.failure_info:type_name -> batchyard.api.v1.TaskFailureInfo
-	38, // 23: batchyard.api.v1.StartTaskInfo.last_retry_time:type_name -> google.protobuf.Timestamp
-	43, // 24: batchyard.api.v1.StartTaskInfo.result:type_name -> batchyard.api.v1.TaskExecutionResult
-	44, // 25: batchyard.api.v1.NodeError.error_details:type_name -> batchyard.api.v1.NameValuePair
+	47, // 19: batchyard.api.v1.StartTaskInfo.start_time:type_name -> google.protobuf.Timestamp
+	47, // 20: batchyard.api.v1.StartTaskInfo.end_time:type_name -> google.protobuf.Timestamp
+	50, // 21: batchyard.api.v1.StartTaskInfo.container_info:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
+	51, // 22: batchyard.api.v1.StartTaskInfo.failure_info:type_name -> batchyard.api.v1.TaskFailureInfo
+	47, // 23: batchyard.api.v1.StartTaskInfo.last_retry_time:type_name -> google.protobuf.Timestamp
+	52, // 24: batchyard.api.v1.StartTaskInfo.result:type_name -> batchyard.api.v1.TaskExecutionResult
+	53, // 25: batchyard.api.v1.NodeError.error_details:type_name -> batchyard.api.v1.NameValuePair
 	14, // 26: batchyard.api.v1.NodeEndpointConfiguration.inbound_endpoints:type_name -> batchyard.api.v1.InboundEndpoint
-	45, // 27: batchyard.api.v1.InboundEndpoint.protocol:type_name -> batchyard.api.v1.InboundEndpointProtocol
-	38, // 28: batchyard.api.v1.NodeAgentInfo.last_update_time:type_name -> google.protobuf.Timestamp
-	46, // 29: batchyard.api.v1.VirtualMachineInfo.image_reference:type_name -> batchyard.api.v1.ImageReference
+	54, // 27: batchyard.api.v1.InboundEndpoint.protocol:type_name -> batchyard.api.v1.InboundEndpointProtocol
+	47, // 28: batchyard.api.v1.NodeAgentInfo.last_update_time:type_name -> google.protobuf.Timestamp
+	55, // 29: batchyard.api.v1.VirtualMachineInfo.image_reference:type_name -> batchyard.api.v1.ImageReference
 	4,  // 30: batchyard.api.v1.NodeRebootOptions.node_reboot_option:type_name -> batchyard.api.v1.NodeRebootKind
 	5,  // 31: batchyard.api.v1.NodeReimageOptions.node_reimage_option:type_name -> batchyard.api.v1.NodeReimageOption
 	3,  // 32: batchyard.api.v1.NodeDeallocateOptions.node_deallocate_option:type_name -> batchyard.api.v1.NodeDeallocateOption
 	6,  // 33: batchyard.api.v1.NodeDisableSchedulingOptions.node_disable_scheduling_option:type_name -> batchyard.api.v1.NodeDisableSchedulingOption
-	38, // 34: batchyard.api.v1.NodeUserCreateOptions.expiry_time:type_name -> google.protobuf.Timestamp
-	38, // 35: batchyard.api.v1.NodeUserUpdateOptions.expiry_time:type_name -> google.protobuf.Timestamp
-	38, // 36: batchyard.api.v1.UploadBatchServiceLogsOptions.start_time:type_name -> google.protobuf.Timestamp
-	38, // 37: batchyard.api.v1.UploadBatchServiceLogsOptions.end_time:type_name -> google.protobuf.Timestamp
-	47, // 38: batchyard.api.v1.UploadBatchServiceLogsOptions.identity_reference:type_name -> batchyard.api.v1.NodeIdentityReference
-	48, // 39: batchyard.api.v1.NodeVMExtension.vm_extension:type_name -> batchyard.api.v1.VMExtension
+	47, // 34: batchyard.api.v1.NodeUserCreateOptions.expiry_time:type_name -> google.protobuf.Timestamp
+	47, // 35: batchyard.api.v1.NodeUserUpdateOptions.expiry_time:type_name -> google.protobuf.Timestamp
+	47, // 36: batchyard.api.v1.UploadBatchServiceLogsOptions.start_time:type_name -> google.protobuf.Timestamp
+	47, // 37: batchyard.api.v1.UploadBatchServiceLogsOptions.end_time:type_name -> google.protobuf.Timestamp
+	56, // 38: batchyard.api.v1.UploadBatchServiceLogsOptions.identity_reference:type_name -> batchyard.api.v1.NodeIdentityReference
+	57, // 39: batchyard.api.v1.NodeVMExtension.vm_extension:type_name -> batchyard.api.v1.VMExtension
 	27, // 40: batchyard.api.v1.NodeVMExtension.instance_view:type_name -> batchyard.api.v1.VMExtensionInstanceView
 	28, // 41: batchyard.api.v1.VMExtensionInstanceView.statuses:type_name -> batchyard.api.v1.InstanceViewStatus
 	28, // 42: batchyard.api.v1.VMExtensionInstanceView.sub_statuses:type_name -> batchyard.api.v1.InstanceViewStatus
 	7,  // 43: batchyard.api.v1.InstanceViewStatus.level:type_name -> batchyard.api.v1.StatusLevelTypes
-	38, // 44: batchyard.api.v1.InstanceViewStatus.time:type_name -> google.protobuf.Timestamp
-	49, // 45: batchyard.api.v1.ListNodesRequest.options:type_name -> batchyard.api.v1.ListOptions
-	9,  // 46: batchyard.api.v1.ListNodesResponse.nodes:type_name -> batchyard.api.v1.Node
-	20, // 47: batchyard.api.v1.DisableNodeSchedulingRequest.options:type_name -> batchyard.api.v1.NodeDisableSchedulingOptions
-	29, // 48: batchyard.api.v1.NodeService.GetNode:input_type -> batchyard.api.v1.GetNodeRequest
-	30, // 49: batchyard.api.v1.NodeService.ListNodes:input_type -> batchyard.api.v1.ListNodesRequest
-	32, // 50: batchyard.api.v1.NodeService.DisableNodeScheduling:input_type -> batchyard.api.v1.DisableNodeSchedulingRequest
-	33, // 51: batchyard.api.v1.NodeService.EnableNodeScheduling:input_type -> batchyard.api.v1.EnableNodeSchedulingRequest
-	9,  // 52: batchyard.api.v1.NodeService.GetNode:output_type -> batchyard.api.v1.Node
-	31, // 53: batchyard.api.v1.NodeService.ListNodes:output_type -> batchyard.api.v1.ListNodesResponse
-	50, // 54: batchyard.api.v1.NodeService.DisableNodeScheduling:output_type -> batchyard.api.v1.Written
-	50, // 55: batchyard.api.v1.NodeService.EnableNodeScheduling:output_type -> batchyard.api.v1.Written
-	52, // [52:56] is the sub-list for method output_type
-	48, // [48:52] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	47, // 44: batchyard.api.v1.InstanceViewStatus.time:type_name -> google.protobuf.Timestamp
+	17, // 45: batchyard.api.v1.RebootNodeRequest.options:type_name -> batchyard.api.v1.NodeRebootOptions
+	18, // 46: batchyard.api.v1.ReimageNodeRequest.options:type_name -> batchyard.api.v1.NodeReimageOptions
+	19, // 47: batchyard.api.v1.DeallocateNodeRequest.options:type_name -> batchyard.api.v1.NodeDeallocateOptions
+	21, // 48: batchyard.api.v1.CreateNodeUserRequest.user:type_name -> batchyard.api.v1.NodeUserCreateOptions
+	22, // 49: batchyard.api.v1.UpdateNodeUserRequest.user:type_name -> batchyard.api.v1.NodeUserUpdateOptions
+	24, // 50: batchyard.api.v1.UploadNodeLogsRequest.options:type_name -> batchyard.api.v1.UploadBatchServiceLogsOptions
+	58, // 51: batchyard.api.v1.ListNodesRequest.options:type_name -> batchyard.api.v1.ListOptions
+	9,  // 52: batchyard.api.v1.ListNodesResponse.nodes:type_name -> batchyard.api.v1.Node
+	20, // 53: batchyard.api.v1.DisableNodeSchedulingRequest.options:type_name -> batchyard.api.v1.NodeDisableSchedulingOptions
+	38, // 54: batchyard.api.v1.NodeService.GetNode:input_type -> batchyard.api.v1.GetNodeRequest
+	39, // 55: batchyard.api.v1.NodeService.ListNodes:input_type -> batchyard.api.v1.ListNodesRequest
+	41, // 56: batchyard.api.v1.NodeService.DisableNodeScheduling:input_type -> batchyard.api.v1.DisableNodeSchedulingRequest
+	42, // 57: batchyard.api.v1.NodeService.EnableNodeScheduling:input_type -> batchyard.api.v1.EnableNodeSchedulingRequest
+	29, // 58: batchyard.api.v1.NodeService.RebootNode:input_type -> batchyard.api.v1.RebootNodeRequest
+	30, // 59: batchyard.api.v1.NodeService.ReimageNode:input_type -> batchyard.api.v1.ReimageNodeRequest
+	31, // 60: batchyard.api.v1.NodeService.DeallocateNode:input_type -> batchyard.api.v1.DeallocateNodeRequest
+	32, // 61: batchyard.api.v1.NodeService.StartNode:input_type -> batchyard.api.v1.StartNodeRequest
+	33, // 62: batchyard.api.v1.NodeService.CreateNodeUser:input_type -> batchyard.api.v1.CreateNodeUserRequest
+	34, // 63: batchyard.api.v1.NodeService.UpdateNodeUser:input_type -> batchyard.api.v1.UpdateNodeUserRequest
+	35, // 64: batchyard.api.v1.NodeService.DeleteNodeUser:input_type -> batchyard.api.v1.DeleteNodeUserRequest
+	36, // 65: batchyard.api.v1.NodeService.GetNodeRemoteLoginSettings:input_type -> batchyard.api.v1.GetNodeRemoteLoginSettingsRequest
+	37, // 66: batchyard.api.v1.NodeService.UploadNodeLogs:input_type -> batchyard.api.v1.UploadNodeLogsRequest
+	9,  // 67: batchyard.api.v1.NodeService.GetNode:output_type -> batchyard.api.v1.Node
+	40, // 68: batchyard.api.v1.NodeService.ListNodes:output_type -> batchyard.api.v1.ListNodesResponse
+	59, // 69: batchyard.api.v1.NodeService.DisableNodeScheduling:output_type -> batchyard.api.v1.Written
+	59, // 70: batchyard.api.v1.NodeService.EnableNodeScheduling:output_type -> batchyard.api.v1.Written
+	59, // 71: batchyard.api.v1.NodeService.RebootNode:output_type -> batchyard.api.v1.Written
+	59, // 72: batchyard.api.v1.NodeService.ReimageNode:output_type -> batchyard.api.v1.Written
+	59, // 73: batchyard.api.v1.NodeService.DeallocateNode:output_type -> batchyard.api.v1.Written
+	59, // 74: batchyard.api.v1.NodeService.StartNode:output_type -> batchyard.api.v1.Written
+	59, // 75: batchyard.api.v1.NodeService.CreateNodeUser:output_type -> batchyard.api.v1.Written
+	59, // 76: batchyard.api.v1.NodeService.UpdateNodeUser:output_type -> batchyard.api.v1.Written
+	59, // 77: batchyard.api.v1.NodeService.DeleteNodeUser:output_type -> batchyard.api.v1.Written
+	23, // 78: batchyard.api.v1.NodeService.GetNodeRemoteLoginSettings:output_type -> batchyard.api.v1.NodeRemoteLoginSettings
+	25, // 79: batchyard.api.v1.NodeService.UploadNodeLogs:output_type -> batchyard.api.v1.UploadBatchServiceLogsResult
+	67, // [67:80] is the sub-list for method output_type
+	54, // [54:67] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_api_v1_node_proto_init() }
@@ -2673,7 +3283,7 @@ func file_batchyard_api_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_batchyard_api_v1_node_proto_rawDesc), len(file_batchyard_api_v1_node_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   26,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,10 +19,19 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	NodeService_GetNode_FullMethodName               = "/batchyard.api.v1.NodeService/GetNode"
-	NodeService_ListNodes_FullMethodName             = "/batchyard.api.v1.NodeService/ListNodes"
-	NodeService_DisableNodeScheduling_FullMethodName = "/batchyard.api.v1.NodeService/DisableNodeScheduling"
-	NodeService_EnableNodeScheduling_FullMethodName  = "/batchyard.api.v1.NodeService/EnableNodeScheduling"
+	NodeService_GetNode_FullMethodName                    = "/batchyard.api.v1.NodeService/GetNode"
+	NodeService_ListNodes_FullMethodName                  = "/batchyard.api.v1.NodeService/ListNodes"
+	NodeService_DisableNodeScheduling_FullMethodName      = "/batchyard.api.v1.NodeService/DisableNodeScheduling"
+	NodeService_EnableNodeScheduling_FullMethodName       = "/batchyard.api.v1.NodeService/EnableNodeScheduling"
+	NodeService_RebootNode_FullMethodName                 = "/batchyard.api.v1.NodeService/RebootNode"
+	NodeService_ReimageNode_FullMethodName                = "/batchyard.api.v1.NodeService/ReimageNode"
+	NodeService_DeallocateNode_FullMethodName             = "/batchyard.api.v1.NodeService/DeallocateNode"
+	NodeService_StartNode_FullMethodName                  = "/batchyard.api.v1.NodeService/StartNode"
+	NodeService_CreateNodeUser_FullMethodName             = "/batchyard.api.v1.NodeService/CreateNodeUser"
+	NodeService_UpdateNodeUser_FullMethodName             = "/batchyard.api.v1.NodeService/UpdateNodeUser"
+	NodeService_DeleteNodeUser_FullMethodName             = "/batchyard.api.v1.NodeService/DeleteNodeUser"
+	NodeService_GetNodeRemoteLoginSettings_FullMethodName = "/batchyard.api.v1.NodeService/GetNodeRemoteLoginSettings"
+	NodeService_UploadNodeLogs_FullMethodName             = "/batchyard.api.v1.NodeService/UploadNodeLogs"
 )
 
 // NodeServiceClient is the client API for NodeService service.
@@ -35,6 +44,21 @@ type NodeServiceClient interface {
 	ListNodes(ctx context.Context, in *ListNodesRequest, opts ...grpc.CallOption) (*ListNodesResponse, error)
 	DisableNodeScheduling(ctx context.Context, in *DisableNodeSchedulingRequest, opts ...grpc.CallOption) (*Written, error)
 	EnableNodeScheduling(ctx context.Context, in *EnableNodeSchedulingRequest, opts ...grpc.CallOption) (*Written, error)
+	// RebootNode ends all that runs on the node and has it begin anew; the start task runs again.
+	RebootNode(ctx context.Context, in *RebootNodeRequest, opts ...grpc.CallOption) (*Written, error)
+	// ReimageNode is RebootNode with the node's directories emptied.
+	ReimageNode(ctx context.Context, in *ReimageNodeRequest, opts ...grpc.CallOption) (*Written, error)
+	// DeallocateNode stops the node's machine; the node stays in the pool.
+	DeallocateNode(ctx context.Context, in *DeallocateNodeRequest, opts ...grpc.CallOption) (*Written, error)
+	// StartNode starts the machine of a deallocated node.
+	StartNode(ctx context.Context, in *StartNodeRequest, opts ...grpc.CallOption) (*Written, error)
+	// CreateNodeUser, UpdateNodeUser and DeleteNodeUser change the users with whom people log in to the node.
+	CreateNodeUser(ctx context.Context, in *CreateNodeUserRequest, opts ...grpc.CallOption) (*Written, error)
+	UpdateNodeUser(ctx context.Context, in *UpdateNodeUserRequest, opts ...grpc.CallOption) (*Written, error)
+	DeleteNodeUser(ctx context.Context, in *DeleteNodeUserRequest, opts ...grpc.CallOption) (*Written, error)
+	GetNodeRemoteLoginSettings(ctx context.Context, in *GetNodeRemoteLoginSettingsRequest, opts ...grpc.CallOption) (*NodeRemoteLoginSettings, error)
+	// UploadNodeLogs has the node's agent copy its logs to a container.
+	UploadNodeLogs(ctx context.Context, in *UploadNodeLogsRequest, opts ...grpc.CallOption) (*UploadBatchServiceLogsResult, error)
 }
 
 type nodeServiceClient struct {
@@ -85,6 +109,96 @@ func (c *nodeServiceClient) EnableNodeScheduling(ctx context.Context, in *Enable
 	return out, nil
 }
 
+func (c *nodeServiceClient) RebootNode(ctx context.Context, in *RebootNodeRequest, opts ...grpc.CallOption) (*Written, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Written)
+	err := c.cc.Invoke(ctx, NodeService_RebootNode_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) ReimageNode(ctx context.Context, in *ReimageNodeRequest, opts ...grpc.CallOption) (*Written, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Written)
+	err := c.cc.Invoke(ctx, NodeService_ReimageNode_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) DeallocateNode(ctx context.Context, in *DeallocateNodeRequest, opts ...grpc.CallOption) (*Written, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Written)
+	err := c.cc.Invoke(ctx, NodeService_DeallocateNode_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) StartNode(ctx context.Context, in *StartNodeRequest, opts ...grpc.CallOption) (*Written, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Written)
+	err := c.cc.Invoke(ctx, NodeService_StartNode_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) CreateNodeUser(ctx context.Context, in *CreateNodeUserRequest, opts ...grpc.CallOption) (*Written, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Written)
+	err := c.cc.Invoke(ctx, NodeService_CreateNodeUser_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) UpdateNodeUser(ctx context.Context, in *UpdateNodeUserRequest, opts ...grpc.CallOption) (*Written, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Written)
+	err := c.cc.Invoke(ctx, NodeService_UpdateNodeUser_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) DeleteNodeUser(ctx context.Context, in *DeleteNodeUserRequest, opts ...grpc.CallOption) (*Written, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Written)
+	err := c.cc.Invoke(ctx, NodeService_DeleteNodeUser_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) GetNodeRemoteLoginSettings(ctx context.Context, in *GetNodeRemoteLoginSettingsRequest, opts ...grpc.CallOption) (*NodeRemoteLoginSettings, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NodeRemoteLoginSettings)
+	err := c.cc.Invoke(ctx, NodeService_GetNodeRemoteLoginSettings_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) UploadNodeLogs(ctx context.Context, in *UploadNodeLogsRequest, opts ...grpc.CallOption) (*UploadBatchServiceLogsResult, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UploadBatchServiceLogsResult)
+	err := c.cc.Invoke(ctx, NodeService_UploadNodeLogs_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // NodeServiceServer is the server API for NodeService service.
 // All implementations must embed UnimplementedNodeServiceServer
 // for forward compatibility.
@@ -95,6 +209,21 @@ type NodeServiceServer interface {
 	ListNodes(context.Context, *ListNodesRequest) (*ListNodesResponse, error)
 	DisableNodeScheduling(context.Context, *DisableNodeSchedulingRequest) (*Written, error)
 	EnableNodeScheduling(context.Context, *EnableNodeSchedulingRequest) (*Written, error)
+	// RebootNode ends all that runs on the node and has it begin anew; the start task runs again.
+	RebootNode(context.Context, *RebootNodeRequest) (*Written, error)
+	// ReimageNode is RebootNode with the node's directories emptied.
+	ReimageNode(context.Context, *ReimageNodeRequest) (*Written, error)
+	// DeallocateNode stops the node's machine; the node stays in the pool.
+	DeallocateNode(context.Context, *DeallocateNodeRequest) (*Written, error)
+	// StartNode starts the machine of a deallocated node.
+	StartNode(context.Context, *StartNodeRequest) (*Written, error)
+	// CreateNodeUser, UpdateNodeUser and DeleteNodeUser change the users with whom people log in to the node.
+	CreateNodeUser(context.Context, *CreateNodeUserRequest) (*Written, error)
+	UpdateNodeUser(context.Context, *UpdateNodeUserRequest) (*Written, error)
+	DeleteNodeUser(context.Context, *DeleteNodeUserRequest) (*Written, error)
+	GetNodeRemoteLoginSettings(context.Context, *GetNodeRemoteLoginSettingsRequest) (*NodeRemoteLoginSettings, error)
+	// UploadNodeLogs has the node's agent copy its logs to a container.
+	UploadNodeLogs(context.Context, *UploadNodeLogsRequest) (*UploadBatchServiceLogsResult, error)
 	mustEmbedUnimplementedNodeServiceServer()
 }
 
@@ -116,6 +245,33 @@ func (UnimplementedNodeServiceServer) DisableNodeScheduling(context.Context, *Di
 }
 func (UnimplementedNodeServiceServer) EnableNodeScheduling(context.Context, *EnableNodeSchedulingRequest) (*Written, error) {
 	return nil, status.Error(codes.Unimplemented, "method EnableNodeScheduling not implemented")
+}
+func (UnimplementedNodeServiceServer) RebootNode(context.Context, *RebootNodeRequest) (*Written, error) {
+	return nil, status.Error(codes.Unimplemented, "method RebootNode not implemented")
+}
+func (UnimplementedNodeServiceServer) ReimageNode(context.Context, *ReimageNodeRequest) (*Written, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReimageNode not implemented")
+}
+func (UnimplementedNodeServiceServer) DeallocateNode(context.Context, *DeallocateNodeRequest) (*Written, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeallocateNode not implemented")
+}
+func (UnimplementedNodeServiceServer) StartNode(context.Context, *StartNodeRequest) (*Written, error) {
+	return nil, status.Error(codes.Unimplemented, "method StartNode not implemented")
+}
+func (UnimplementedNodeServiceServer) CreateNodeUser(context.Context, *CreateNodeUserRequest) (*Written, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateNodeUser not implemented")
+}
+func (UnimplementedNodeServiceServer) UpdateNodeUser(context.Context, *UpdateNodeUserRequest) (*Written, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateNodeUser not implemented")
+}
+func (UnimplementedNodeServiceServer) DeleteNodeUser(context.Context, *DeleteNodeUserRequest) (*Written, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteNodeUser not implemented")
+}
+func (UnimplementedNodeServiceServer) GetNodeRemoteLoginSettings(context.Context, *GetNodeRemoteLoginSettingsRequest) (*NodeRemoteLoginSettings, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetNodeRemoteLoginSettings not implemented")
+}
+func (UnimplementedNodeServiceServer) UploadNodeLogs(context.Context, *UploadNodeLogsRequest) (*UploadBatchServiceLogsResult, error) {
+	return nil, status.Error(codes.Unimplemented, "method UploadNodeLogs not implemented")
 }
 func (UnimplementedNodeServiceServer) mustEmbedUnimplementedNodeServiceServer() {}
 func (UnimplementedNodeServiceServer) testEmbeddedByValue()                     {}
@@ -210,6 +366,168 @@ func _NodeService_EnableNodeScheduling_Handler(srv interface{}, ctx context.Cont
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NodeService_RebootNode_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RebootNodeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).RebootNode(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_RebootNode_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).RebootNode(ctx, req.(*RebootNodeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_ReimageNode_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReimageNodeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).ReimageNode(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_ReimageNode_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).ReimageNode(ctx, req.(*ReimageNodeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_DeallocateNode_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeallocateNodeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).DeallocateNode(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_DeallocateNode_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).DeallocateNode(ctx, req.(*DeallocateNodeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_StartNode_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StartNodeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).StartNode(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_StartNode_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).StartNode(ctx, req.(*StartNodeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_CreateNodeUser_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateNodeUserRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).CreateNodeUser(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_CreateNodeUser_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).CreateNodeUser(ctx, req.(*CreateNodeUserRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_UpdateNodeUser_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateNodeUserRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).UpdateNodeUser(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_UpdateNodeUser_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).UpdateNodeUser(ctx, req.(*UpdateNodeUserRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_DeleteNodeUser_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteNodeUserRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).DeleteNodeUser(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_DeleteNodeUser_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).DeleteNodeUser(ctx, req.(*DeleteNodeUserRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_GetNodeRemoteLoginSettings_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetNodeRemoteLoginSettingsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).GetNodeRemoteLoginSettings(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_GetNodeRemoteLoginSettings_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).GetNodeRemoteLoginSettings(ctx, req.(*GetNodeRemoteLoginSettingsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_UploadNodeLogs_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UploadNodeLogsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).UploadNodeLogs(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_UploadNodeLogs_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).UploadNodeLogs(ctx, req.(*UploadNodeLogsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // NodeService_ServiceDesc is the grpc.ServiceDesc for NodeService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -232,6 +550,42 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "EnableNodeScheduling",
 			Handler:    _NodeService_EnableNodeScheduling_Handler,
+		},
+		{
+			MethodName: "RebootNode",
+			Handler:    _NodeService_RebootNode_Handler,
+		},
+		{
+			MethodName: "ReimageNode",
+			Handler:    _NodeService_ReimageNode_Handler,
+		},
+		{
+			MethodName: "DeallocateNode",
+			Handler:    _NodeService_DeallocateNode_Handler,
+		},
+		{
+			MethodName: "StartNode",
+			Handler:    _NodeService_StartNode_Handler,
+		},
+		{
+			MethodName: "CreateNodeUser",
+			Handler:    _NodeService_CreateNodeUser_Handler,
+		},
+		{
+			MethodName: "UpdateNodeUser",
+			Handler:    _NodeService_UpdateNodeUser_Handler,
+		},
+		{
+			MethodName: "DeleteNodeUser",
+			Handler:    _NodeService_DeleteNodeUser_Handler,
+		},
+		{
+			MethodName: "GetNodeRemoteLoginSettings",
+			Handler:    _NodeService_GetNodeRemoteLoginSettings_Handler,
+		},
+		{
+			MethodName: "UploadNodeLogs",
+			Handler:    _NodeService_UploadNodeLogs_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

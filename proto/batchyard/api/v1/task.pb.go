@@ -2253,7 +2253,7 @@ var File_batchyard_api_v1_task_proto protoreflect.FileDescriptor
 
 const file_batchyard_api_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x1bbatchyard/api/v1/task.proto\x12\x10batchyard.api.v1\x1a\"batchyard/api/v1/application.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a batchyard/api/v1/execution.proto\x1a\x1ebatchyard/api/v1/explain.proto\x1a\x1ebatchyard/api/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x12\n" +
+	"\x1bbatchyard/api/v1/task.proto\x12\x10batchyard.api.v1\x1a\"batchyard/api/v1/application.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a batchyard/api/v1/execution.proto\x1a\x1ebatchyard/api/v1/explain.proto\x1a\x1ebatchyard/api/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x12\n" +
 	"\x04Task\x12\x16\n" +
 	"\x02id\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\x02id\x12)\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\vdisplayName\x12\x18\n" +
@@ -2282,9 +2282,9 @@ const file_batchyard_api_v1_task_proto_rawDesc = "" +
 	"\x05stats\x18\x18 \x01(\v2 .batchyard.api.v1.TaskStatisticsB\x06\x8a\xe7\x18\x02 \x01R\x05stats\x12I\n" +
 	"\n" +
 	"depends_on\x18\x19 \x01(\v2\".batchyard.api.v1.TaskDependenciesB\x06\x8a\xe7\x18\x02 \x01R\tdependsOn\x12{\n" +
-	"\x1eapplication_package_references\x18\x1a \x03(\v2-.batchyard.api.v1.ApplicationPackageReferenceB\x06\x8a\xe7\x18\x02 \x01R\x1capplicationPackageReferences\x12\xaa\x01\n" +
-	"\x1dauthentication_token_settings\x18\x1b \x01(\v2-.batchyard.api.v1.AuthenticationTokenSettingsB7\x8a\xe7\x183\x12\n" +
-	"2025-06-01 \x010\x02:!tasks get no token of the accountR\x1bauthenticationTokenSettings\x12C\n" +
+	"\x1eapplication_package_references\x18\x1a \x03(\v2-.batchyard.api.v1.ApplicationPackageReferenceB\x06\x8a\xe7\x18\x02 \x01R\x1capplicationPackageReferences\x12\x85\x01\n" +
+	"\x1dauthentication_token_settings\x18\x1b \x01(\v2-.batchyard.api.v1.AuthenticationTokenSettingsB\x12\x8a\xe7\x18\x0e\x12\n" +
+	"2025-06-01 \x01R\x1bauthenticationTokenSettings\x12C\n" +
 	"\aexplain\x18( \x01(\v2!.batchyard.api.v1.TaskExplanationB\x06\x8a\xe7\x18\x02 \x01R\aexplainB\x11\n" +
 	"\x0f_required_slots\"\xf9\x02\n" +
 	"\x0eExitConditions\x12@\n" +

@@ -23,6 +23,58 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type NodeActionOption int32
+
+const (
+	// Tasks are stopped and queued again.
+	NodeActionOption_NODE_ACTION_OPTION_UNSPECIFIED NodeActionOption = 0
+	// Tasks are ended.
+	NodeActionOption_NODE_ACTION_OPTION_TERMINATE NodeActionOption = 1
+	// Tasks may end by themselves first.
+	NodeActionOption_NODE_ACTION_OPTION_TASK_COMPLETION NodeActionOption = 2
+)
+
+// Enum value maps for NodeActionOption.
+var (
+	NodeActionOption_name = map[int32]string{
+		0: "NODE_ACTION_OPTION_UNSPECIFIED",
+		1: "NODE_ACTION_OPTION_TERMINATE",
+		2: "NODE_ACTION_OPTION_TASK_COMPLETION",
+	}
+	NodeActionOption_value = map[string]int32{
+		"NODE_ACTION_OPTION_UNSPECIFIED":     0,
+		"NODE_ACTION_OPTION_TERMINATE":       1,
+		"NODE_ACTION_OPTION_TASK_COMPLETION": 2,
+	}
+)
+
+func (x NodeActionOption) Enum() *NodeActionOption {
+	p := new(NodeActionOption)
+	*p = x
+	return p
+}
+
+func (x NodeActionOption) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (NodeActionOption) Descriptor() protoreflect.EnumDescriptor {
+	return file_batchyard_raftlog_v1_commands_proto_enumTypes[0].Descriptor()
+}
+
+func (NodeActionOption) Type() protoreflect.EnumType {
+	return &file_batchyard_raftlog_v1_commands_proto_enumTypes[0]
+}
+
+func (x NodeActionOption) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use NodeActionOption.Descriptor instead.
+func (NodeActionOption) EnumDescriptor() ([]byte, []int) {
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{0}
+}
+
 // Command is one entry's worth of intent. Everything non-deterministic (ids, times, secrets) is in it. An old command keeps its
 // meaning for ever; a change is a new kind.
 type Command struct {
@@ -55,6 +107,7 @@ type Command struct {
 	//	*Command_SetNodeScheduling
 	//	*Command_SetNodeState
 	//	*Command_LeaveNodes
+	//	*Command_ActOnNode
 	//	*Command_CreateJob
 	//	*Command_UpdateJob
 	//	*Command_DeleteJob
@@ -338,6 +391,15 @@ func (x *Command) GetLeaveNodes() *LeaveNodes {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_LeaveNodes); ok {
 			return x.LeaveNodes
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetActOnNode() *ActOnNode {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_ActOnNode); ok {
+			return x.ActOnNode
 		}
 	}
 	return nil
@@ -664,6 +726,10 @@ type Command_LeaveNodes struct {
 	LeaveNodes *LeaveNodes `protobuf:"bytes,36,opt,name=leave_nodes,json=leaveNodes,proto3,oneof"`
 }
 
+type Command_ActOnNode struct {
+	ActOnNode *ActOnNode `protobuf:"bytes,37,opt,name=act_on_node,json=actOnNode,proto3,oneof"`
+}
+
 type Command_CreateJob struct {
 	CreateJob *CreateJob `protobuf:"bytes,40,opt,name=create_job,json=createJob,proto3,oneof"`
 }
@@ -809,6 +875,8 @@ func (*Command_SetNodeScheduling) isCommand_Kind() {}
 func (*Command_SetNodeState) isCommand_Kind() {}
 
 func (*Command_LeaveNodes) isCommand_Kind() {}
+
+func (*Command_ActOnNode) isCommand_Kind() {}
 
 func (*Command_CreateJob) isCommand_Kind() {}
 
@@ -1916,6 +1984,76 @@ func (x *SetNodeScheduling) GetOption() v11.NodeDisableSchedulingOption {
 	return v11.NodeDisableSchedulingOption(0)
 }
 
+// ActOnNode moves a node towards another state.
+type ActOnNode struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	PoolId string                 `protobuf:"bytes,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	NodeId string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// NODE_STATE_REBOOTING, _REIMAGING, _DEALLOCATING or _STARTING.
+	Target        v11.NodeState    `protobuf:"varint,3,opt,name=target,proto3,enum=batchyard.api.v1.NodeState" json:"target,omitempty"`
+	Option        NodeActionOption `protobuf:"varint,4,opt,name=option,proto3,enum=batchyard.raftlog.v1.NodeActionOption" json:"option,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActOnNode) Reset() {
+	*x = ActOnNode{}
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActOnNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActOnNode) ProtoMessage() {}
+
+func (x *ActOnNode) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActOnNode.ProtoReflect.Descriptor instead.
+func (*ActOnNode) Descriptor() ([]byte, []int) {
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ActOnNode) GetPoolId() string {
+	if x != nil {
+		return x.PoolId
+	}
+	return ""
+}
+
+func (x *ActOnNode) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *ActOnNode) GetTarget() v11.NodeState {
+	if x != nil {
+		return x.Target
+	}
+	return v11.NodeState(0)
+}
+
+func (x *ActOnNode) GetOption() NodeActionOption {
+	if x != nil {
+		return x.Option
+	}
+	return NodeActionOption_NODE_ACTION_OPTION_UNSPECIFIED
+}
+
 type SetNodeState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	PoolId        string                 `protobuf:"bytes,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
@@ -1928,7 +2066,7 @@ type SetNodeState struct {
 
 func (x *SetNodeState) Reset() {
 	*x = SetNodeState{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[20]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1940,7 +2078,7 @@ func (x *SetNodeState) String() string {
 func (*SetNodeState) ProtoMessage() {}
 
 func (x *SetNodeState) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[20]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1953,7 +2091,7 @@ func (x *SetNodeState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetNodeState.ProtoReflect.Descriptor instead.
 func (*SetNodeState) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{20}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SetNodeState) GetPoolId() string {
@@ -1996,7 +2134,7 @@ type CreateJob struct {
 
 func (x *CreateJob) Reset() {
 	*x = CreateJob{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[21]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2008,7 +2146,7 @@ func (x *CreateJob) String() string {
 func (*CreateJob) ProtoMessage() {}
 
 func (x *CreateJob) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[21]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2021,7 +2159,7 @@ func (x *CreateJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJob.ProtoReflect.Descriptor instead.
 func (*CreateJob) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{21}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CreateJob) GetJob() *v11.Job {
@@ -2050,7 +2188,7 @@ type UpdateJob struct {
 
 func (x *UpdateJob) Reset() {
 	*x = UpdateJob{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[22]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2062,7 +2200,7 @@ func (x *UpdateJob) String() string {
 func (*UpdateJob) ProtoMessage() {}
 
 func (x *UpdateJob) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[22]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2075,7 +2213,7 @@ func (x *UpdateJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateJob.ProtoReflect.Descriptor instead.
 func (*UpdateJob) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{22}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *UpdateJob) GetJobId() string {
@@ -2116,7 +2254,7 @@ type DeleteJob struct {
 
 func (x *DeleteJob) Reset() {
 	*x = DeleteJob{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[23]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2128,7 +2266,7 @@ func (x *DeleteJob) String() string {
 func (*DeleteJob) ProtoMessage() {}
 
 func (x *DeleteJob) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[23]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2141,7 +2279,7 @@ func (x *DeleteJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteJob.ProtoReflect.Descriptor instead.
 func (*DeleteJob) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{23}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DeleteJob) GetJobId() string {
@@ -2169,7 +2307,7 @@ type DisableJob struct {
 
 func (x *DisableJob) Reset() {
 	*x = DisableJob{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[24]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2181,7 +2319,7 @@ func (x *DisableJob) String() string {
 func (*DisableJob) ProtoMessage() {}
 
 func (x *DisableJob) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[24]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2194,7 +2332,7 @@ func (x *DisableJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisableJob.ProtoReflect.Descriptor instead.
 func (*DisableJob) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{24}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DisableJob) GetJobId() string {
@@ -2228,7 +2366,7 @@ type EnableJob struct {
 
 func (x *EnableJob) Reset() {
 	*x = EnableJob{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[25]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2240,7 +2378,7 @@ func (x *EnableJob) String() string {
 func (*EnableJob) ProtoMessage() {}
 
 func (x *EnableJob) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[25]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2253,7 +2391,7 @@ func (x *EnableJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnableJob.ProtoReflect.Descriptor instead.
 func (*EnableJob) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{25}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *EnableJob) GetJobId() string {
@@ -2281,7 +2419,7 @@ type TerminateJob struct {
 
 func (x *TerminateJob) Reset() {
 	*x = TerminateJob{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[26]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2293,7 +2431,7 @@ func (x *TerminateJob) String() string {
 func (*TerminateJob) ProtoMessage() {}
 
 func (x *TerminateJob) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[26]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2306,7 +2444,7 @@ func (x *TerminateJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminateJob.ProtoReflect.Descriptor instead.
 func (*TerminateJob) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{26}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TerminateJob) GetJobId() string {
@@ -2341,7 +2479,7 @@ type AdvanceJob struct {
 
 func (x *AdvanceJob) Reset() {
 	*x = AdvanceJob{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[27]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2353,7 +2491,7 @@ func (x *AdvanceJob) String() string {
 func (*AdvanceJob) ProtoMessage() {}
 
 func (x *AdvanceJob) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[27]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2366,7 +2504,7 @@ func (x *AdvanceJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceJob.ProtoReflect.Descriptor instead.
 func (*AdvanceJob) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{27}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AdvanceJob) GetJob() uint64 {
@@ -2398,7 +2536,7 @@ type NewTask struct {
 
 func (x *NewTask) Reset() {
 	*x = NewTask{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[28]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2410,7 +2548,7 @@ func (x *NewTask) String() string {
 func (*NewTask) ProtoMessage() {}
 
 func (x *NewTask) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[28]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2423,7 +2561,7 @@ func (x *NewTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewTask.ProtoReflect.Descriptor instead.
 func (*NewTask) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{28}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *NewTask) GetId() string {
@@ -2473,7 +2611,7 @@ type AddTasks struct {
 
 func (x *AddTasks) Reset() {
 	*x = AddTasks{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[29]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2485,7 +2623,7 @@ func (x *AddTasks) String() string {
 func (*AddTasks) ProtoMessage() {}
 
 func (x *AddTasks) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[29]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2498,7 +2636,7 @@ func (x *AddTasks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTasks.ProtoReflect.Descriptor instead.
 func (*AddTasks) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{29}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AddTasks) GetJobId() string {
@@ -2534,7 +2672,7 @@ type UpdateTask struct {
 
 func (x *UpdateTask) Reset() {
 	*x = UpdateTask{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[30]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2546,7 +2684,7 @@ func (x *UpdateTask) String() string {
 func (*UpdateTask) ProtoMessage() {}
 
 func (x *UpdateTask) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[30]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2559,7 +2697,7 @@ func (x *UpdateTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTask.ProtoReflect.Descriptor instead.
 func (*UpdateTask) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{30}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *UpdateTask) GetJobId() string {
@@ -2601,7 +2739,7 @@ type DeleteTask struct {
 
 func (x *DeleteTask) Reset() {
 	*x = DeleteTask{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[31]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2613,7 +2751,7 @@ func (x *DeleteTask) String() string {
 func (*DeleteTask) ProtoMessage() {}
 
 func (x *DeleteTask) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[31]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2626,7 +2764,7 @@ func (x *DeleteTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTask.ProtoReflect.Descriptor instead.
 func (*DeleteTask) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{31}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DeleteTask) GetJobId() string {
@@ -2661,7 +2799,7 @@ type TerminateTask struct {
 
 func (x *TerminateTask) Reset() {
 	*x = TerminateTask{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[32]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2673,7 +2811,7 @@ func (x *TerminateTask) String() string {
 func (*TerminateTask) ProtoMessage() {}
 
 func (x *TerminateTask) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[32]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2686,7 +2824,7 @@ func (x *TerminateTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminateTask.ProtoReflect.Descriptor instead.
 func (*TerminateTask) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{32}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *TerminateTask) GetJobId() string {
@@ -2721,7 +2859,7 @@ type ReactivateTask struct {
 
 func (x *ReactivateTask) Reset() {
 	*x = ReactivateTask{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[33]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2733,7 +2871,7 @@ func (x *ReactivateTask) String() string {
 func (*ReactivateTask) ProtoMessage() {}
 
 func (x *ReactivateTask) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[33]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2746,7 +2884,7 @@ func (x *ReactivateTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReactivateTask.ProtoReflect.Descriptor instead.
 func (*ReactivateTask) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{33}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReactivateTask) GetJobId() string {
@@ -2780,7 +2918,7 @@ type AssignTasks struct {
 
 func (x *AssignTasks) Reset() {
 	*x = AssignTasks{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[34]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2792,7 +2930,7 @@ func (x *AssignTasks) String() string {
 func (*AssignTasks) ProtoMessage() {}
 
 func (x *AssignTasks) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[34]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2805,7 +2943,7 @@ func (x *AssignTasks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignTasks.ProtoReflect.Descriptor instead.
 func (*AssignTasks) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{34}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AssignTasks) GetNodes() []*NodePlan {
@@ -2826,7 +2964,7 @@ type NodePlan struct {
 
 func (x *NodePlan) Reset() {
 	*x = NodePlan{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[35]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2838,7 +2976,7 @@ func (x *NodePlan) String() string {
 func (*NodePlan) ProtoMessage() {}
 
 func (x *NodePlan) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[35]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2851,7 +2989,7 @@ func (x *NodePlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodePlan.ProtoReflect.Descriptor instead.
 func (*NodePlan) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{35}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *NodePlan) GetNode() uint64 {
@@ -2885,7 +3023,7 @@ type PlannedTask struct {
 
 func (x *PlannedTask) Reset() {
 	*x = PlannedTask{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[36]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2897,7 +3035,7 @@ func (x *PlannedTask) String() string {
 func (*PlannedTask) ProtoMessage() {}
 
 func (x *PlannedTask) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[36]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2910,7 +3048,7 @@ func (x *PlannedTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedTask.ProtoReflect.Descriptor instead.
 func (*PlannedTask) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{36}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PlannedTask) GetJob() uint64 {
@@ -2939,7 +3077,7 @@ type ReportAttempts struct {
 
 func (x *ReportAttempts) Reset() {
 	*x = ReportAttempts{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[37]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2951,7 +3089,7 @@ func (x *ReportAttempts) String() string {
 func (*ReportAttempts) ProtoMessage() {}
 
 func (x *ReportAttempts) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[37]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2964,7 +3102,7 @@ func (x *ReportAttempts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportAttempts.ProtoReflect.Descriptor instead.
 func (*ReportAttempts) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{37}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReportAttempts) GetNode() uint64 {
@@ -2999,7 +3137,7 @@ type RetractTasks struct {
 
 func (x *RetractTasks) Reset() {
 	*x = RetractTasks{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[38]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3011,7 +3149,7 @@ func (x *RetractTasks) String() string {
 func (*RetractTasks) ProtoMessage() {}
 
 func (x *RetractTasks) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[38]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3024,7 +3162,7 @@ func (x *RetractTasks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetractTasks.ProtoReflect.Descriptor instead.
 func (*RetractTasks) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{38}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RetractTasks) GetNode() uint64 {
@@ -3051,7 +3189,7 @@ type PutApplication struct {
 
 func (x *PutApplication) Reset() {
 	*x = PutApplication{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[39]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3063,7 +3201,7 @@ func (x *PutApplication) String() string {
 func (*PutApplication) ProtoMessage() {}
 
 func (x *PutApplication) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[39]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3076,7 +3214,7 @@ func (x *PutApplication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutApplication.ProtoReflect.Descriptor instead.
 func (*PutApplication) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{39}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PutApplication) GetRecord() *ApplicationRecord {
@@ -3102,7 +3240,7 @@ type DeleteApplication struct {
 
 func (x *DeleteApplication) Reset() {
 	*x = DeleteApplication{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[40]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3114,7 +3252,7 @@ func (x *DeleteApplication) String() string {
 func (*DeleteApplication) ProtoMessage() {}
 
 func (x *DeleteApplication) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[40]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3127,7 +3265,7 @@ func (x *DeleteApplication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteApplication.ProtoReflect.Descriptor instead.
 func (*DeleteApplication) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{40}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DeleteApplication) GetApplicationId() string {
@@ -3149,7 +3287,7 @@ type EnableAutoScale struct {
 
 func (x *EnableAutoScale) Reset() {
 	*x = EnableAutoScale{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[41]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3161,7 +3299,7 @@ func (x *EnableAutoScale) String() string {
 func (*EnableAutoScale) ProtoMessage() {}
 
 func (x *EnableAutoScale) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[41]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3174,7 +3312,7 @@ func (x *EnableAutoScale) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnableAutoScale.ProtoReflect.Descriptor instead.
 func (*EnableAutoScale) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{41}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *EnableAutoScale) GetPoolId() string {
@@ -3207,7 +3345,7 @@ type DisableAutoScale struct {
 
 func (x *DisableAutoScale) Reset() {
 	*x = DisableAutoScale{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[42]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3219,7 +3357,7 @@ func (x *DisableAutoScale) String() string {
 func (*DisableAutoScale) ProtoMessage() {}
 
 func (x *DisableAutoScale) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[42]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3232,7 +3370,7 @@ func (x *DisableAutoScale) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisableAutoScale.ProtoReflect.Descriptor instead.
 func (*DisableAutoScale) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{42}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DisableAutoScale) GetPoolId() string {
@@ -3259,7 +3397,7 @@ type RecordAutoScale struct {
 
 func (x *RecordAutoScale) Reset() {
 	*x = RecordAutoScale{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[43]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3271,7 +3409,7 @@ func (x *RecordAutoScale) String() string {
 func (*RecordAutoScale) ProtoMessage() {}
 
 func (x *RecordAutoScale) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[43]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3284,7 +3422,7 @@ func (x *RecordAutoScale) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordAutoScale.ProtoReflect.Descriptor instead.
 func (*RecordAutoScale) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{43}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RecordAutoScale) GetPoolId() string {
@@ -3333,7 +3471,7 @@ type AutoScaleTargets struct {
 
 func (x *AutoScaleTargets) Reset() {
 	*x = AutoScaleTargets{}
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[44]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3345,7 +3483,7 @@ func (x *AutoScaleTargets) String() string {
 func (*AutoScaleTargets) ProtoMessage() {}
 
 func (x *AutoScaleTargets) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[44]
+	mi := &file_batchyard_raftlog_v1_commands_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3358,7 +3496,7 @@ func (x *AutoScaleTargets) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AutoScaleTargets.ProtoReflect.Descriptor instead.
 func (*AutoScaleTargets) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{44}
+	return file_batchyard_raftlog_v1_commands_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *AutoScaleTargets) GetDedicated() int32 {
@@ -3386,7 +3524,7 @@ var File_batchyard_raftlog_v1_commands_proto protoreflect.FileDescriptor
 
 const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\n" +
-	"#batchyard/raftlog/v1/commands.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a batchyard/api/v1/execution.proto\x1a\"batchyard/raftlog/v1/records.proto\x1a$batchyard/raftlog/v1/schedules.proto\"\x9f\x1d\n" +
+	"#batchyard/raftlog/v1/commands.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a batchyard/api/v1/execution.proto\x1a\"batchyard/raftlog/v1/records.proto\x1a$batchyard/raftlog/v1/schedules.proto\"\xe2\x1d\n" +
 	"\aCommand\x12\x10\n" +
 	"\x03now\x18\x01 \x01(\x03R\x03now\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12C\n" +
@@ -3422,7 +3560,8 @@ const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\x13set_node_scheduling\x18\" \x01(\v2'.batchyard.raftlog.v1.SetNodeSchedulingH\x00R\x11setNodeScheduling\x12J\n" +
 	"\x0eset_node_state\x18# \x01(\v2\".batchyard.raftlog.v1.SetNodeStateH\x00R\fsetNodeState\x12C\n" +
 	"\vleave_nodes\x18$ \x01(\v2 .batchyard.raftlog.v1.LeaveNodesH\x00R\n" +
-	"leaveNodes\x12@\n" +
+	"leaveNodes\x12A\n" +
+	"\vact_on_node\x18% \x01(\v2\x1f.batchyard.raftlog.v1.ActOnNodeH\x00R\tactOnNode\x12@\n" +
 	"\n" +
 	"create_job\x18( \x01(\v2\x1f.batchyard.raftlog.v1.CreateJobH\x00R\tcreateJob\x12@\n" +
 	"\n" +
@@ -3537,7 +3676,12 @@ const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x18\n" +
 	"\aenabled\x18\x03 \x01(\bR\aenabled\x12E\n" +
-	"\x06option\x18\x04 \x01(\x0e2-.batchyard.api.v1.NodeDisableSchedulingOptionR\x06option\"\xa8\x01\n" +
+	"\x06option\x18\x04 \x01(\x0e2-.batchyard.api.v1.NodeDisableSchedulingOptionR\x06option\"\xb2\x01\n" +
+	"\tActOnNode\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x123\n" +
+	"\x06target\x18\x03 \x01(\x0e2\x1b.batchyard.api.v1.NodeStateR\x06target\x12>\n" +
+	"\x06option\x18\x04 \x01(\x0e2&.batchyard.raftlog.v1.NodeActionOptionR\x06option\"\xa8\x01\n" +
 	"\fSetNodeState\x12\x17\n" +
 	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x121\n" +
@@ -3657,7 +3801,11 @@ const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\x10AutoScaleTargets\x12\x1c\n" +
 	"\tdedicated\x18\x01 \x01(\x05R\tdedicated\x12!\n" +
 	"\flow_priority\x18\x02 \x01(\x05R\vlowPriority\x12L\n" +
-	"\fdeallocation\x18\x03 \x01(\x0e2(.batchyard.api.v1.NodeDeallocationOptionR\fdeallocationBEZCgithub.com/batchyard/batchyard/proto/batchyard/raftlog/v1;raftlogv1b\x06proto3"
+	"\fdeallocation\x18\x03 \x01(\x0e2(.batchyard.api.v1.NodeDeallocationOptionR\fdeallocation*\x80\x01\n" +
+	"\x10NodeActionOption\x12\"\n" +
+	"\x1eNODE_ACTION_OPTION_UNSPECIFIED\x10\x00\x12 \n" +
+	"\x1cNODE_ACTION_OPTION_TERMINATE\x10\x01\x12&\n" +
+	"\"NODE_ACTION_OPTION_TASK_COMPLETION\x10\x02BEZCgithub.com/batchyard/batchyard/proto/batchyard/raftlog/v1;raftlogv1b\x06proto3"
 
 var (
 	file_batchyard_raftlog_v1_commands_proto_rawDescOnce sync.Once
@@ -3671,183 +3819,189 @@ func file_batchyard_raftlog_v1_commands_proto_rawDescGZIP() []byte {
 	return file_batchyard_raftlog_v1_commands_proto_rawDescData
 }
 
-var file_batchyard_raftlog_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_batchyard_raftlog_v1_commands_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_batchyard_raftlog_v1_commands_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_batchyard_raftlog_v1_commands_proto_goTypes = []any{
-	(*Command)(nil),                        // 0: batchyard.raftlog.v1.Command
-	(*PutAccount)(nil),                     // 1: batchyard.raftlog.v1.PutAccount
-	(*DeleteAccount)(nil),                  // 2: batchyard.raftlog.v1.DeleteAccount
-	(*PutJoinToken)(nil),                   // 3: batchyard.raftlog.v1.PutJoinToken
-	(*UseJoinToken)(nil),                   // 4: batchyard.raftlog.v1.UseJoinToken
-	(*PutMember)(nil),                      // 5: batchyard.raftlog.v1.PutMember
-	(*DeleteMember)(nil),                   // 6: batchyard.raftlog.v1.DeleteMember
-	(*CreatePool)(nil),                     // 7: batchyard.raftlog.v1.CreatePool
-	(*UpdatePool)(nil),                     // 8: batchyard.raftlog.v1.UpdatePool
-	(*DeletePool)(nil),                     // 9: batchyard.raftlog.v1.DeletePool
-	(*ResizePool)(nil),                     // 10: batchyard.raftlog.v1.ResizePool
-	(*StopPoolResize)(nil),                 // 11: batchyard.raftlog.v1.StopPoolResize
-	(*RemoveNodes)(nil),                    // 12: batchyard.raftlog.v1.RemoveNodes
-	(*FinishResize)(nil),                   // 13: batchyard.raftlog.v1.FinishResize
-	(*CreateNodes)(nil),                    // 14: batchyard.raftlog.v1.CreateNodes
-	(*NodeHello)(nil),                      // 15: batchyard.raftlog.v1.NodeHello
-	(*NodeLost)(nil),                       // 16: batchyard.raftlog.v1.NodeLost
-	(*DeleteNode)(nil),                     // 17: batchyard.raftlog.v1.DeleteNode
-	(*LeaveNodes)(nil),                     // 18: batchyard.raftlog.v1.LeaveNodes
-	(*SetNodeScheduling)(nil),              // 19: batchyard.raftlog.v1.SetNodeScheduling
-	(*SetNodeState)(nil),                   // 20: batchyard.raftlog.v1.SetNodeState
-	(*CreateJob)(nil),                      // 21: batchyard.raftlog.v1.CreateJob
-	(*UpdateJob)(nil),                      // 22: batchyard.raftlog.v1.UpdateJob
-	(*DeleteJob)(nil),                      // 23: batchyard.raftlog.v1.DeleteJob
-	(*DisableJob)(nil),                     // 24: batchyard.raftlog.v1.DisableJob
-	(*EnableJob)(nil),                      // 25: batchyard.raftlog.v1.EnableJob
-	(*TerminateJob)(nil),                   // 26: batchyard.raftlog.v1.TerminateJob
-	(*AdvanceJob)(nil),                     // 27: batchyard.raftlog.v1.AdvanceJob
-	(*NewTask)(nil),                        // 28: batchyard.raftlog.v1.NewTask
-	(*AddTasks)(nil),                       // 29: batchyard.raftlog.v1.AddTasks
-	(*UpdateTask)(nil),                     // 30: batchyard.raftlog.v1.UpdateTask
-	(*DeleteTask)(nil),                     // 31: batchyard.raftlog.v1.DeleteTask
-	(*TerminateTask)(nil),                  // 32: batchyard.raftlog.v1.TerminateTask
-	(*ReactivateTask)(nil),                 // 33: batchyard.raftlog.v1.ReactivateTask
-	(*AssignTasks)(nil),                    // 34: batchyard.raftlog.v1.AssignTasks
-	(*NodePlan)(nil),                       // 35: batchyard.raftlog.v1.NodePlan
-	(*PlannedTask)(nil),                    // 36: batchyard.raftlog.v1.PlannedTask
-	(*ReportAttempts)(nil),                 // 37: batchyard.raftlog.v1.ReportAttempts
-	(*RetractTasks)(nil),                   // 38: batchyard.raftlog.v1.RetractTasks
-	(*PutApplication)(nil),                 // 39: batchyard.raftlog.v1.PutApplication
-	(*DeleteApplication)(nil),              // 40: batchyard.raftlog.v1.DeleteApplication
-	(*EnableAutoScale)(nil),                // 41: batchyard.raftlog.v1.EnableAutoScale
-	(*DisableAutoScale)(nil),               // 42: batchyard.raftlog.v1.DisableAutoScale
-	(*RecordAutoScale)(nil),                // 43: batchyard.raftlog.v1.RecordAutoScale
-	(*AutoScaleTargets)(nil),               // 44: batchyard.raftlog.v1.AutoScaleTargets
-	(*CreateJobSchedule)(nil),              // 45: batchyard.raftlog.v1.CreateJobSchedule
-	(*UpdateJobSchedule)(nil),              // 46: batchyard.raftlog.v1.UpdateJobSchedule
-	(*DeleteJobSchedule)(nil),              // 47: batchyard.raftlog.v1.DeleteJobSchedule
-	(*DisableJobSchedule)(nil),             // 48: batchyard.raftlog.v1.DisableJobSchedule
-	(*EnableJobSchedule)(nil),              // 49: batchyard.raftlog.v1.EnableJobSchedule
-	(*TerminateJobSchedule)(nil),           // 50: batchyard.raftlog.v1.TerminateJobSchedule
-	(*StepJobSchedule)(nil),                // 51: batchyard.raftlog.v1.StepJobSchedule
-	(*AdvanceJobSchedule)(nil),             // 52: batchyard.raftlog.v1.AdvanceJobSchedule
-	(*AccountRecord)(nil),                  // 53: batchyard.raftlog.v1.AccountRecord
-	(*JoinTokenRecord)(nil),                // 54: batchyard.raftlog.v1.JoinTokenRecord
-	(*v1.NodeFacts)(nil),                   // 55: batchyard.agent.v1.NodeFacts
-	(*MemberRecord)(nil),                   // 56: batchyard.raftlog.v1.MemberRecord
-	(*v11.Pool)(nil),                       // 57: batchyard.api.v1.Pool
-	(*v11.PoolUpdateOptions)(nil),          // 58: batchyard.api.v1.PoolUpdateOptions
-	(*v11.Conditions)(nil),                 // 59: batchyard.api.v1.Conditions
-	(*v11.PoolResizeOptions)(nil),          // 60: batchyard.api.v1.PoolResizeOptions
-	(*v11.NodeRemoveOptions)(nil),          // 61: batchyard.api.v1.NodeRemoveOptions
-	(*v11.ResizeError)(nil),                // 62: batchyard.api.v1.ResizeError
-	(v11.NodeDisableSchedulingOption)(0),   // 63: batchyard.api.v1.NodeDisableSchedulingOption
-	(v11.NodeState)(0),                     // 64: batchyard.api.v1.NodeState
-	(*v11.NodeError)(nil),                  // 65: batchyard.api.v1.NodeError
-	(*v11.Job)(nil),                        // 66: batchyard.api.v1.Job
-	(*v11.JobUpdateOptions)(nil),           // 67: batchyard.api.v1.JobUpdateOptions
-	(v11.DisableJobOption)(0),              // 68: batchyard.api.v1.DisableJobOption
-	(*v11.TaskDependencies)(nil),           // 69: batchyard.api.v1.TaskDependencies
-	(*v11.TaskConstraints)(nil),            // 70: batchyard.api.v1.TaskConstraints
-	(*v1.AttemptReport)(nil),               // 71: batchyard.agent.v1.AttemptReport
-	(*v1.AttemptRef)(nil),                  // 72: batchyard.agent.v1.AttemptRef
-	(*ApplicationRecord)(nil),              // 73: batchyard.raftlog.v1.ApplicationRecord
-	(*v11.PoolEnableAutoScaleOptions)(nil), // 74: batchyard.api.v1.PoolEnableAutoScaleOptions
-	(*v11.AutoScaleRun)(nil),               // 75: batchyard.api.v1.AutoScaleRun
-	(v11.NodeDeallocationOption)(0),        // 76: batchyard.api.v1.NodeDeallocationOption
+	(NodeActionOption)(0),                  // 0: batchyard.raftlog.v1.NodeActionOption
+	(*Command)(nil),                        // 1: batchyard.raftlog.v1.Command
+	(*PutAccount)(nil),                     // 2: batchyard.raftlog.v1.PutAccount
+	(*DeleteAccount)(nil),                  // 3: batchyard.raftlog.v1.DeleteAccount
+	(*PutJoinToken)(nil),                   // 4: batchyard.raftlog.v1.PutJoinToken
+	(*UseJoinToken)(nil),                   // 5: batchyard.raftlog.v1.UseJoinToken
+	(*PutMember)(nil),                      // 6: batchyard.raftlog.v1.PutMember
+	(*DeleteMember)(nil),                   // 7: batchyard.raftlog.v1.DeleteMember
+	(*CreatePool)(nil),                     // 8: batchyard.raftlog.v1.CreatePool
+	(*UpdatePool)(nil),                     // 9: batchyard.raftlog.v1.UpdatePool
+	(*DeletePool)(nil),                     // 10: batchyard.raftlog.v1.DeletePool
+	(*ResizePool)(nil),                     // 11: batchyard.raftlog.v1.ResizePool
+	(*StopPoolResize)(nil),                 // 12: batchyard.raftlog.v1.StopPoolResize
+	(*RemoveNodes)(nil),                    // 13: batchyard.raftlog.v1.RemoveNodes
+	(*FinishResize)(nil),                   // 14: batchyard.raftlog.v1.FinishResize
+	(*CreateNodes)(nil),                    // 15: batchyard.raftlog.v1.CreateNodes
+	(*NodeHello)(nil),                      // 16: batchyard.raftlog.v1.NodeHello
+	(*NodeLost)(nil),                       // 17: batchyard.raftlog.v1.NodeLost
+	(*DeleteNode)(nil),                     // 18: batchyard.raftlog.v1.DeleteNode
+	(*LeaveNodes)(nil),                     // 19: batchyard.raftlog.v1.LeaveNodes
+	(*SetNodeScheduling)(nil),              // 20: batchyard.raftlog.v1.SetNodeScheduling
+	(*ActOnNode)(nil),                      // 21: batchyard.raftlog.v1.ActOnNode
+	(*SetNodeState)(nil),                   // 22: batchyard.raftlog.v1.SetNodeState
+	(*CreateJob)(nil),                      // 23: batchyard.raftlog.v1.CreateJob
+	(*UpdateJob)(nil),                      // 24: batchyard.raftlog.v1.UpdateJob
+	(*DeleteJob)(nil),                      // 25: batchyard.raftlog.v1.DeleteJob
+	(*DisableJob)(nil),                     // 26: batchyard.raftlog.v1.DisableJob
+	(*EnableJob)(nil),                      // 27: batchyard.raftlog.v1.EnableJob
+	(*TerminateJob)(nil),                   // 28: batchyard.raftlog.v1.TerminateJob
+	(*AdvanceJob)(nil),                     // 29: batchyard.raftlog.v1.AdvanceJob
+	(*NewTask)(nil),                        // 30: batchyard.raftlog.v1.NewTask
+	(*AddTasks)(nil),                       // 31: batchyard.raftlog.v1.AddTasks
+	(*UpdateTask)(nil),                     // 32: batchyard.raftlog.v1.UpdateTask
+	(*DeleteTask)(nil),                     // 33: batchyard.raftlog.v1.DeleteTask
+	(*TerminateTask)(nil),                  // 34: batchyard.raftlog.v1.TerminateTask
+	(*ReactivateTask)(nil),                 // 35: batchyard.raftlog.v1.ReactivateTask
+	(*AssignTasks)(nil),                    // 36: batchyard.raftlog.v1.AssignTasks
+	(*NodePlan)(nil),                       // 37: batchyard.raftlog.v1.NodePlan
+	(*PlannedTask)(nil),                    // 38: batchyard.raftlog.v1.PlannedTask
+	(*ReportAttempts)(nil),                 // 39: batchyard.raftlog.v1.ReportAttempts
+	(*RetractTasks)(nil),                   // 40: batchyard.raftlog.v1.RetractTasks
+	(*PutApplication)(nil),                 // 41: batchyard.raftlog.v1.PutApplication
+	(*DeleteApplication)(nil),              // 42: batchyard.raftlog.v1.DeleteApplication
+	(*EnableAutoScale)(nil),                // 43: batchyard.raftlog.v1.EnableAutoScale
+	(*DisableAutoScale)(nil),               // 44: batchyard.raftlog.v1.DisableAutoScale
+	(*RecordAutoScale)(nil),                // 45: batchyard.raftlog.v1.RecordAutoScale
+	(*AutoScaleTargets)(nil),               // 46: batchyard.raftlog.v1.AutoScaleTargets
+	(*CreateJobSchedule)(nil),              // 47: batchyard.raftlog.v1.CreateJobSchedule
+	(*UpdateJobSchedule)(nil),              // 48: batchyard.raftlog.v1.UpdateJobSchedule
+	(*DeleteJobSchedule)(nil),              // 49: batchyard.raftlog.v1.DeleteJobSchedule
+	(*DisableJobSchedule)(nil),             // 50: batchyard.raftlog.v1.DisableJobSchedule
+	(*EnableJobSchedule)(nil),              // 51: batchyard.raftlog.v1.EnableJobSchedule
+	(*TerminateJobSchedule)(nil),           // 52: batchyard.raftlog.v1.TerminateJobSchedule
+	(*StepJobSchedule)(nil),                // 53: batchyard.raftlog.v1.StepJobSchedule
+	(*AdvanceJobSchedule)(nil),             // 54: batchyard.raftlog.v1.AdvanceJobSchedule
+	(*AccountRecord)(nil),                  // 55: batchyard.raftlog.v1.AccountRecord
+	(*JoinTokenRecord)(nil),                // 56: batchyard.raftlog.v1.JoinTokenRecord
+	(*v1.NodeFacts)(nil),                   // 57: batchyard.agent.v1.NodeFacts
+	(*MemberRecord)(nil),                   // 58: batchyard.raftlog.v1.MemberRecord
+	(*v11.Pool)(nil),                       // 59: batchyard.api.v1.Pool
+	(*v11.PoolUpdateOptions)(nil),          // 60: batchyard.api.v1.PoolUpdateOptions
+	(*v11.Conditions)(nil),                 // 61: batchyard.api.v1.Conditions
+	(*v11.PoolResizeOptions)(nil),          // 62: batchyard.api.v1.PoolResizeOptions
+	(*v11.NodeRemoveOptions)(nil),          // 63: batchyard.api.v1.NodeRemoveOptions
+	(*v11.ResizeError)(nil),                // 64: batchyard.api.v1.ResizeError
+	(v11.NodeDisableSchedulingOption)(0),   // 65: batchyard.api.v1.NodeDisableSchedulingOption
+	(v11.NodeState)(0),                     // 66: batchyard.api.v1.NodeState
+	(*v11.NodeError)(nil),                  // 67: batchyard.api.v1.NodeError
+	(*v11.Job)(nil),                        // 68: batchyard.api.v1.Job
+	(*v11.JobUpdateOptions)(nil),           // 69: batchyard.api.v1.JobUpdateOptions
+	(v11.DisableJobOption)(0),              // 70: batchyard.api.v1.DisableJobOption
+	(*v11.TaskDependencies)(nil),           // 71: batchyard.api.v1.TaskDependencies
+	(*v11.TaskConstraints)(nil),            // 72: batchyard.api.v1.TaskConstraints
+	(*v1.AttemptReport)(nil),               // 73: batchyard.agent.v1.AttemptReport
+	(*v1.AttemptRef)(nil),                  // 74: batchyard.agent.v1.AttemptRef
+	(*ApplicationRecord)(nil),              // 75: batchyard.raftlog.v1.ApplicationRecord
+	(*v11.PoolEnableAutoScaleOptions)(nil), // 76: batchyard.api.v1.PoolEnableAutoScaleOptions
+	(*v11.AutoScaleRun)(nil),               // 77: batchyard.api.v1.AutoScaleRun
+	(v11.NodeDeallocationOption)(0),        // 78: batchyard.api.v1.NodeDeallocationOption
 }
 var file_batchyard_raftlog_v1_commands_proto_depIdxs = []int32{
-	1,  // 0: batchyard.raftlog.v1.Command.put_account:type_name -> batchyard.raftlog.v1.PutAccount
-	2,  // 1: batchyard.raftlog.v1.Command.delete_account:type_name -> batchyard.raftlog.v1.DeleteAccount
-	3,  // 2: batchyard.raftlog.v1.Command.put_join_token:type_name -> batchyard.raftlog.v1.PutJoinToken
-	4,  // 3: batchyard.raftlog.v1.Command.use_join_token:type_name -> batchyard.raftlog.v1.UseJoinToken
-	5,  // 4: batchyard.raftlog.v1.Command.put_member:type_name -> batchyard.raftlog.v1.PutMember
-	6,  // 5: batchyard.raftlog.v1.Command.delete_member:type_name -> batchyard.raftlog.v1.DeleteMember
-	7,  // 6: batchyard.raftlog.v1.Command.create_pool:type_name -> batchyard.raftlog.v1.CreatePool
-	8,  // 7: batchyard.raftlog.v1.Command.update_pool:type_name -> batchyard.raftlog.v1.UpdatePool
-	9,  // 8: batchyard.raftlog.v1.Command.delete_pool:type_name -> batchyard.raftlog.v1.DeletePool
-	10, // 9: batchyard.raftlog.v1.Command.resize_pool:type_name -> batchyard.raftlog.v1.ResizePool
-	11, // 10: batchyard.raftlog.v1.Command.stop_pool_resize:type_name -> batchyard.raftlog.v1.StopPoolResize
-	12, // 11: batchyard.raftlog.v1.Command.remove_nodes:type_name -> batchyard.raftlog.v1.RemoveNodes
-	13, // 12: batchyard.raftlog.v1.Command.finish_resize:type_name -> batchyard.raftlog.v1.FinishResize
-	41, // 13: batchyard.raftlog.v1.Command.enable_auto_scale:type_name -> batchyard.raftlog.v1.EnableAutoScale
-	42, // 14: batchyard.raftlog.v1.Command.disable_auto_scale:type_name -> batchyard.raftlog.v1.DisableAutoScale
-	43, // 15: batchyard.raftlog.v1.Command.record_auto_scale:type_name -> batchyard.raftlog.v1.RecordAutoScale
-	14, // 16: batchyard.raftlog.v1.Command.create_nodes:type_name -> batchyard.raftlog.v1.CreateNodes
-	15, // 17: batchyard.raftlog.v1.Command.node_hello:type_name -> batchyard.raftlog.v1.NodeHello
-	16, // 18: batchyard.raftlog.v1.Command.node_lost:type_name -> batchyard.raftlog.v1.NodeLost
-	17, // 19: batchyard.raftlog.v1.Command.delete_node:type_name -> batchyard.raftlog.v1.DeleteNode
-	19, // 20: batchyard.raftlog.v1.Command.set_node_scheduling:type_name -> batchyard.raftlog.v1.SetNodeScheduling
-	20, // 21: batchyard.raftlog.v1.Command.set_node_state:type_name -> batchyard.raftlog.v1.SetNodeState
-	18, // 22: batchyard.raftlog.v1.Command.leave_nodes:type_name -> batchyard.raftlog.v1.LeaveNodes
-	21, // 23: batchyard.raftlog.v1.Command.create_job:type_name -> batchyard.raftlog.v1.CreateJob
-	22, // 24: batchyard.raftlog.v1.Command.update_job:type_name -> batchyard.raftlog.v1.UpdateJob
-	23, // 25: batchyard.raftlog.v1.Command.delete_job:type_name -> batchyard.raftlog.v1.DeleteJob
-	24, // 26: batchyard.raftlog.v1.Command.disable_job:type_name -> batchyard.raftlog.v1.DisableJob
-	25, // 27: batchyard.raftlog.v1.Command.enable_job:type_name -> batchyard.raftlog.v1.EnableJob
-	26, // 28: batchyard.raftlog.v1.Command.terminate_job:type_name -> batchyard.raftlog.v1.TerminateJob
-	27, // 29: batchyard.raftlog.v1.Command.advance_job:type_name -> batchyard.raftlog.v1.AdvanceJob
-	45, // 30: batchyard.raftlog.v1.Command.create_job_schedule:type_name -> batchyard.raftlog.v1.CreateJobSchedule
-	46, // 31: batchyard.raftlog.v1.Command.update_job_schedule:type_name -> batchyard.raftlog.v1.UpdateJobSchedule
-	47, // 32: batchyard.raftlog.v1.Command.delete_job_schedule:type_name -> batchyard.raftlog.v1.DeleteJobSchedule
-	48, // 33: batchyard.raftlog.v1.Command.disable_job_schedule:type_name -> batchyard.raftlog.v1.DisableJobSchedule
-	49, // 34: batchyard.raftlog.v1.Command.enable_job_schedule:type_name -> batchyard.raftlog.v1.EnableJobSchedule
-	50, // 35: batchyard.raftlog.v1.Command.terminate_job_schedule:type_name -> batchyard.raftlog.v1.TerminateJobSchedule
-	51, // 36: batchyard.raftlog.v1.Command.step_job_schedule:type_name -> batchyard.raftlog.v1.StepJobSchedule
-	52, // 37: batchyard.raftlog.v1.Command.advance_job_schedule:type_name -> batchyard.raftlog.v1.AdvanceJobSchedule
-	29, // 38: batchyard.raftlog.v1.Command.add_tasks:type_name -> batchyard.raftlog.v1.AddTasks
-	30, // 39: batchyard.raftlog.v1.Command.update_task:type_name -> batchyard.raftlog.v1.UpdateTask
-	31, // 40: batchyard.raftlog.v1.Command.delete_task:type_name -> batchyard.raftlog.v1.DeleteTask
-	32, // 41: batchyard.raftlog.v1.Command.terminate_task:type_name -> batchyard.raftlog.v1.TerminateTask
-	33, // 42: batchyard.raftlog.v1.Command.reactivate_task:type_name -> batchyard.raftlog.v1.ReactivateTask
-	34, // 43: batchyard.raftlog.v1.Command.assign_tasks:type_name -> batchyard.raftlog.v1.AssignTasks
-	37, // 44: batchyard.raftlog.v1.Command.report_attempts:type_name -> batchyard.raftlog.v1.ReportAttempts
-	38, // 45: batchyard.raftlog.v1.Command.retract_tasks:type_name -> batchyard.raftlog.v1.RetractTasks
-	39, // 46: batchyard.raftlog.v1.Command.put_application:type_name -> batchyard.raftlog.v1.PutApplication
-	40, // 47: batchyard.raftlog.v1.Command.delete_application:type_name -> batchyard.raftlog.v1.DeleteApplication
-	53, // 48: batchyard.raftlog.v1.PutAccount.record:type_name -> batchyard.raftlog.v1.AccountRecord
-	54, // 49: batchyard.raftlog.v1.PutJoinToken.record:type_name -> batchyard.raftlog.v1.JoinTokenRecord
-	55, // 50: batchyard.raftlog.v1.UseJoinToken.facts:type_name -> batchyard.agent.v1.NodeFacts
-	56, // 51: batchyard.raftlog.v1.PutMember.record:type_name -> batchyard.raftlog.v1.MemberRecord
-	57, // 52: batchyard.raftlog.v1.CreatePool.pool:type_name -> batchyard.api.v1.Pool
-	58, // 53: batchyard.raftlog.v1.UpdatePool.update:type_name -> batchyard.api.v1.PoolUpdateOptions
-	59, // 54: batchyard.raftlog.v1.UpdatePool.conditions:type_name -> batchyard.api.v1.Conditions
-	59, // 55: batchyard.raftlog.v1.DeletePool.conditions:type_name -> batchyard.api.v1.Conditions
-	60, // 56: batchyard.raftlog.v1.ResizePool.options:type_name -> batchyard.api.v1.PoolResizeOptions
-	59, // 57: batchyard.raftlog.v1.ResizePool.conditions:type_name -> batchyard.api.v1.Conditions
-	59, // 58: batchyard.raftlog.v1.StopPoolResize.conditions:type_name -> batchyard.api.v1.Conditions
-	61, // 59: batchyard.raftlog.v1.RemoveNodes.options:type_name -> batchyard.api.v1.NodeRemoveOptions
-	59, // 60: batchyard.raftlog.v1.RemoveNodes.conditions:type_name -> batchyard.api.v1.Conditions
-	62, // 61: batchyard.raftlog.v1.FinishResize.errors:type_name -> batchyard.api.v1.ResizeError
-	55, // 62: batchyard.raftlog.v1.NodeHello.facts:type_name -> batchyard.agent.v1.NodeFacts
-	63, // 63: batchyard.raftlog.v1.SetNodeScheduling.option:type_name -> batchyard.api.v1.NodeDisableSchedulingOption
-	64, // 64: batchyard.raftlog.v1.SetNodeState.state:type_name -> batchyard.api.v1.NodeState
-	65, // 65: batchyard.raftlog.v1.SetNodeState.errors:type_name -> batchyard.api.v1.NodeError
-	66, // 66: batchyard.raftlog.v1.CreateJob.job:type_name -> batchyard.api.v1.Job
-	67, // 67: batchyard.raftlog.v1.UpdateJob.update:type_name -> batchyard.api.v1.JobUpdateOptions
-	59, // 68: batchyard.raftlog.v1.UpdateJob.conditions:type_name -> batchyard.api.v1.Conditions
-	59, // 69: batchyard.raftlog.v1.DeleteJob.conditions:type_name -> batchyard.api.v1.Conditions
-	68, // 70: batchyard.raftlog.v1.DisableJob.option:type_name -> batchyard.api.v1.DisableJobOption
-	59, // 71: batchyard.raftlog.v1.DisableJob.conditions:type_name -> batchyard.api.v1.Conditions
-	59, // 72: batchyard.raftlog.v1.EnableJob.conditions:type_name -> batchyard.api.v1.Conditions
-	59, // 73: batchyard.raftlog.v1.TerminateJob.conditions:type_name -> batchyard.api.v1.Conditions
-	69, // 74: batchyard.raftlog.v1.NewTask.depends_on:type_name -> batchyard.api.v1.TaskDependencies
-	28, // 75: batchyard.raftlog.v1.AddTasks.tasks:type_name -> batchyard.raftlog.v1.NewTask
-	70, // 76: batchyard.raftlog.v1.UpdateTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	59, // 77: batchyard.raftlog.v1.UpdateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	59, // 78: batchyard.raftlog.v1.DeleteTask.conditions:type_name -> batchyard.api.v1.Conditions
-	59, // 79: batchyard.raftlog.v1.TerminateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	59, // 80: batchyard.raftlog.v1.ReactivateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	35, // 81: batchyard.raftlog.v1.AssignTasks.nodes:type_name -> batchyard.raftlog.v1.NodePlan
-	36, // 82: batchyard.raftlog.v1.NodePlan.tasks:type_name -> batchyard.raftlog.v1.PlannedTask
-	71, // 83: batchyard.raftlog.v1.ReportAttempts.reports:type_name -> batchyard.agent.v1.AttemptReport
-	72, // 84: batchyard.raftlog.v1.RetractTasks.attempts:type_name -> batchyard.agent.v1.AttemptRef
-	73, // 85: batchyard.raftlog.v1.PutApplication.record:type_name -> batchyard.raftlog.v1.ApplicationRecord
-	74, // 86: batchyard.raftlog.v1.EnableAutoScale.options:type_name -> batchyard.api.v1.PoolEnableAutoScaleOptions
-	59, // 87: batchyard.raftlog.v1.EnableAutoScale.conditions:type_name -> batchyard.api.v1.Conditions
-	75, // 88: batchyard.raftlog.v1.RecordAutoScale.run:type_name -> batchyard.api.v1.AutoScaleRun
-	44, // 89: batchyard.raftlog.v1.RecordAutoScale.targets:type_name -> batchyard.raftlog.v1.AutoScaleTargets
-	76, // 90: batchyard.raftlog.v1.AutoScaleTargets.deallocation:type_name -> batchyard.api.v1.NodeDeallocationOption
-	91, // [91:91] is the sub-list for method output_type
-	91, // [91:91] is the sub-list for method input_type
-	91, // [91:91] is the sub-list for extension type_name
-	91, // [91:91] is the sub-list for extension extendee
-	0,  // [0:91] is the sub-list for field type_name
+	2,  // 0: batchyard.raftlog.v1.Command.put_account:type_name -> batchyard.raftlog.v1.PutAccount
+	3,  // 1: batchyard.raftlog.v1.Command.delete_account:type_name -> batchyard.raftlog.v1.DeleteAccount
+	4,  // 2: batchyard.raftlog.v1.Command.put_join_token:type_name -> batchyard.raftlog.v1.PutJoinToken
+	5,  // 3: batchyard.raftlog.v1.Command.use_join_token:type_name -> batchyard.raftlog.v1.UseJoinToken
+	6,  // 4: batchyard.raftlog.v1.Command.put_member:type_name -> batchyard.raftlog.v1.PutMember
+	7,  // 5: batchyard.raftlog.v1.Command.delete_member:type_name -> batchyard.raftlog.v1.DeleteMember
+	8,  // 6: batchyard.raftlog.v1.Command.create_pool:type_name -> batchyard.raftlog.v1.CreatePool
+	9,  // 7: batchyard.raftlog.v1.Command.update_pool:type_name -> batchyard.raftlog.v1.UpdatePool
+	10, // 8: batchyard.raftlog.v1.Command.delete_pool:type_name -> batchyard.raftlog.v1.DeletePool
+	11, // 9: batchyard.raftlog.v1.Command.resize_pool:type_name -> batchyard.raftlog.v1.ResizePool
+	12, // 10: batchyard.raftlog.v1.Command.stop_pool_resize:type_name -> batchyard.raftlog.v1.StopPoolResize
+	13, // 11: batchyard.raftlog.v1.Command.remove_nodes:type_name -> batchyard.raftlog.v1.RemoveNodes
+	14, // 12: batchyard.raftlog.v1.Command.finish_resize:type_name -> batchyard.raftlog.v1.FinishResize
+	43, // 13: batchyard.raftlog.v1.Command.enable_auto_scale:type_name -> batchyard.raftlog.v1.EnableAutoScale
+	44, // 14: batchyard.raftlog.v1.Command.disable_auto_scale:type_name -> batchyard.raftlog.v1.DisableAutoScale
+	45, // 15: batchyard.raftlog.v1.Command.record_auto_scale:type_name -> batchyard.raftlog.v1.RecordAutoScale
+	15, // 16: batchyard.raftlog.v1.Command.create_nodes:type_name -> batchyard.raftlog.v1.CreateNodes
+	16, // 17: batchyard.raftlog.v1.Command.node_hello:type_name -> batchyard.raftlog.v1.NodeHello
+	17, // 18: batchyard.raftlog.v1.Command.node_lost:type_name -> batchyard.raftlog.v1.NodeLost
+	18, // 19: batchyard.raftlog.v1.Command.delete_node:type_name -> batchyard.raftlog.v1.DeleteNode
+	20, // 20: batchyard.raftlog.v1.Command.set_node_scheduling:type_name -> batchyard.raftlog.v1.SetNodeScheduling
+	22, // 21: batchyard.raftlog.v1.Command.set_node_state:type_name -> batchyard.raftlog.v1.SetNodeState
+	19, // 22: batchyard.raftlog.v1.Command.leave_nodes:type_name -> batchyard.raftlog.v1.LeaveNodes
+	21, // 23: batchyard.raftlog.v1.Command.act_on_node:type_name -> batchyard.raftlog.v1.ActOnNode
+	23, // 24: batchyard.raftlog.v1.Command.create_job:type_name -> batchyard.raftlog.v1.CreateJob
+	24, // 25: batchyard.raftlog.v1.Command.update_job:type_name -> batchyard.raftlog.v1.UpdateJob
+	25, // 26: batchyard.raftlog.v1.Command.delete_job:type_name -> batchyard.raftlog.v1.DeleteJob
+	26, // 27: batchyard.raftlog.v1.Command.disable_job:type_name -> batchyard.raftlog.v1.DisableJob
+	27, // 28: batchyard.raftlog.v1.Command.enable_job:type_name -> batchyard.raftlog.v1.EnableJob
+	28, // 29: batchyard.raftlog.v1.Command.terminate_job:type_name -> batchyard.raftlog.v1.TerminateJob
+	29, // 30: batchyard.raftlog.v1.Command.advance_job:type_name -> batchyard.raftlog.v1.AdvanceJob
+	47, // 31: batchyard.raftlog.v1.Command.create_job_schedule:type_name -> batchyard.raftlog.v1.CreateJobSchedule
+	48, // 32: batchyard.raftlog.v1.Command.update_job_schedule:type_name -> batchyard.raftlog.v1.UpdateJobSchedule
+	49, // 33: batchyard.raftlog.v1.Command.delete_job_schedule:type_name -> batchyard.raftlog.v1.DeleteJobSchedule
+	50, // 34: batchyard.raftlog.v1.Command.disable_job_schedule:type_name -> batchyard.raftlog.v1.DisableJobSchedule
+	51, // 35: batchyard.raftlog.v1.Command.enable_job_schedule:type_name -> batchyard.raftlog.v1.EnableJobSchedule
+	52, // 36: batchyard.raftlog.v1.Command.terminate_job_schedule:type_name -> batchyard.raftlog.v1.TerminateJobSchedule
+	53, // 37: batchyard.raftlog.v1.Command.step_job_schedule:type_name -> batchyard.raftlog.v1.StepJobSchedule
+	54, // 38: batchyard.raftlog.v1.Command.advance_job_schedule:type_name -> batchyard.raftlog.v1.AdvanceJobSchedule
+	31, // 39: batchyard.raftlog.v1.Command.add_tasks:type_name -> batchyard.raftlog.v1.AddTasks
+	32, // 40: batchyard.raftlog.v1.Command.update_task:type_name -> batchyard.raftlog.v1.UpdateTask
+	33, // 41: batchyard.raftlog.v1.Command.delete_task:type_name -> batchyard.raftlog.v1.DeleteTask
+	34, // 42: batchyard.raftlog.v1.Command.terminate_task:type_name -> batchyard.raftlog.v1.TerminateTask
+	35, // 43: batchyard.raftlog.v1.Command.reactivate_task:type_name -> batchyard.raftlog.v1.ReactivateTask
+	36, // 44: batchyard.raftlog.v1.Command.assign_tasks:type_name -> batchyard.raftlog.v1.AssignTasks
+	39, // 45: batchyard.raftlog.v1.Command.report_attempts:type_name -> batchyard.raftlog.v1.ReportAttempts
+	40, // 46: batchyard.raftlog.v1.Command.retract_tasks:type_name -> batchyard.raftlog.v1.RetractTasks
+	41, // 47: batchyard.raftlog.v1.Command.put_application:type_name -> batchyard.raftlog.v1.PutApplication
+	42, // 48: batchyard.raftlog.v1.Command.delete_application:type_name -> batchyard.raftlog.v1.DeleteApplication
+	55, // 49: batchyard.raftlog.v1.PutAccount.record:type_name -> batchyard.raftlog.v1.AccountRecord
+	56, // 50: batchyard.raftlog.v1.PutJoinToken.record:type_name -> batchyard.raftlog.v1.JoinTokenRecord
+	57, // 51: batchyard.raftlog.v1.UseJoinToken.facts:type_name -> batchyard.agent.v1.NodeFacts
+	58, // 52: batchyard.raftlog.v1.PutMember.record:type_name -> batchyard.raftlog.v1.MemberRecord
+	59, // 53: batchyard.raftlog.v1.CreatePool.pool:type_name -> batchyard.api.v1.Pool
+	60, // 54: batchyard.raftlog.v1.UpdatePool.update:type_name -> batchyard.api.v1.PoolUpdateOptions
+	61, // 55: batchyard.raftlog.v1.UpdatePool.conditions:type_name -> batchyard.api.v1.Conditions
+	61, // 56: batchyard.raftlog.v1.DeletePool.conditions:type_name -> batchyard.api.v1.Conditions
+	62, // 57: batchyard.raftlog.v1.ResizePool.options:type_name -> batchyard.api.v1.PoolResizeOptions
+	61, // 58: batchyard.raftlog.v1.ResizePool.conditions:type_name -> batchyard.api.v1.Conditions
+	61, // 59: batchyard.raftlog.v1.StopPoolResize.conditions:type_name -> batchyard.api.v1.Conditions
+	63, // 60: batchyard.raftlog.v1.RemoveNodes.options:type_name -> batchyard.api.v1.NodeRemoveOptions
+	61, // 61: batchyard.raftlog.v1.RemoveNodes.conditions:type_name -> batchyard.api.v1.Conditions
+	64, // 62: batchyard.raftlog.v1.FinishResize.errors:type_name -> batchyard.api.v1.ResizeError
+	57, // 63: batchyard.raftlog.v1.NodeHello.facts:type_name -> batchyard.agent.v1.NodeFacts
+	65, // 64: batchyard.raftlog.v1.SetNodeScheduling.option:type_name -> batchyard.api.v1.NodeDisableSchedulingOption
+	66, // 65: batchyard.raftlog.v1.ActOnNode.target:type_name -> batchyard.api.v1.NodeState
+	0,  // 66: batchyard.raftlog.v1.ActOnNode.option:type_name -> batchyard.raftlog.v1.NodeActionOption
+	66, // 67: batchyard.raftlog.v1.SetNodeState.state:type_name -> batchyard.api.v1.NodeState
+	67, // 68: batchyard.raftlog.v1.SetNodeState.errors:type_name -> batchyard.api.v1.NodeError
+	68, // 69: batchyard.raftlog.v1.CreateJob.job:type_name -> batchyard.api.v1.Job
+	69, // 70: batchyard.raftlog.v1.UpdateJob.update:type_name -> batchyard.api.v1.JobUpdateOptions
+	61, // 71: batchyard.raftlog.v1.UpdateJob.conditions:type_name -> batchyard.api.v1.Conditions
+	61, // 72: batchyard.raftlog.v1.DeleteJob.conditions:type_name -> batchyard.api.v1.Conditions
+	70, // 73: batchyard.raftlog.v1.DisableJob.option:type_name -> batchyard.api.v1.DisableJobOption
+	61, // 74: batchyard.raftlog.v1.DisableJob.conditions:type_name -> batchyard.api.v1.Conditions
+	61, // 75: batchyard.raftlog.v1.EnableJob.conditions:type_name -> batchyard.api.v1.Conditions
+	61, // 76: batchyard.raftlog.v1.TerminateJob.conditions:type_name -> batchyard.api.v1.Conditions
+	71, // 77: batchyard.raftlog.v1.NewTask.depends_on:type_name -> batchyard.api.v1.TaskDependencies
+	30, // 78: batchyard.raftlog.v1.AddTasks.tasks:type_name -> batchyard.raftlog.v1.NewTask
+	72, // 79: batchyard.raftlog.v1.UpdateTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	61, // 80: batchyard.raftlog.v1.UpdateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	61, // 81: batchyard.raftlog.v1.DeleteTask.conditions:type_name -> batchyard.api.v1.Conditions
+	61, // 82: batchyard.raftlog.v1.TerminateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	61, // 83: batchyard.raftlog.v1.ReactivateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	37, // 84: batchyard.raftlog.v1.AssignTasks.nodes:type_name -> batchyard.raftlog.v1.NodePlan
+	38, // 85: batchyard.raftlog.v1.NodePlan.tasks:type_name -> batchyard.raftlog.v1.PlannedTask
+	73, // 86: batchyard.raftlog.v1.ReportAttempts.reports:type_name -> batchyard.agent.v1.AttemptReport
+	74, // 87: batchyard.raftlog.v1.RetractTasks.attempts:type_name -> batchyard.agent.v1.AttemptRef
+	75, // 88: batchyard.raftlog.v1.PutApplication.record:type_name -> batchyard.raftlog.v1.ApplicationRecord
+	76, // 89: batchyard.raftlog.v1.EnableAutoScale.options:type_name -> batchyard.api.v1.PoolEnableAutoScaleOptions
+	61, // 90: batchyard.raftlog.v1.EnableAutoScale.conditions:type_name -> batchyard.api.v1.Conditions
+	77, // 91: batchyard.raftlog.v1.RecordAutoScale.run:type_name -> batchyard.api.v1.AutoScaleRun
+	46, // 92: batchyard.raftlog.v1.RecordAutoScale.targets:type_name -> batchyard.raftlog.v1.AutoScaleTargets
+	78, // 93: batchyard.raftlog.v1.AutoScaleTargets.deallocation:type_name -> batchyard.api.v1.NodeDeallocationOption
+	94, // [94:94] is the sub-list for method output_type
+	94, // [94:94] is the sub-list for method input_type
+	94, // [94:94] is the sub-list for extension type_name
+	94, // [94:94] is the sub-list for extension extendee
+	0,  // [0:94] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_raftlog_v1_commands_proto_init() }
@@ -3881,6 +4035,7 @@ func file_batchyard_raftlog_v1_commands_proto_init() {
 		(*Command_SetNodeScheduling)(nil),
 		(*Command_SetNodeState)(nil),
 		(*Command_LeaveNodes)(nil),
+		(*Command_ActOnNode)(nil),
 		(*Command_CreateJob)(nil),
 		(*Command_UpdateJob)(nil),
 		(*Command_DeleteJob)(nil),
@@ -3912,13 +4067,14 @@ func file_batchyard_raftlog_v1_commands_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_batchyard_raftlog_v1_commands_proto_rawDesc), len(file_batchyard_raftlog_v1_commands_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   45,
+			NumEnums:      1,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_batchyard_raftlog_v1_commands_proto_goTypes,
 		DependencyIndexes: file_batchyard_raftlog_v1_commands_proto_depIdxs,
+		EnumInfos:         file_batchyard_raftlog_v1_commands_proto_enumTypes,
 		MessageInfos:      file_batchyard_raftlog_v1_commands_proto_msgTypes,
 	}.Build()
 	File_batchyard_raftlog_v1_commands_proto = out.File

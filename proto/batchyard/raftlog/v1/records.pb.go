@@ -22,6 +22,109 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type NodeActionKind int32
+
+const (
+	NodeActionKind_NODE_ACTION_KIND_UNSPECIFIED NodeActionKind = 0
+	NodeActionKind_NODE_ACTION_KIND_REBOOT      NodeActionKind = 1
+	NodeActionKind_NODE_ACTION_KIND_REIMAGE     NodeActionKind = 2
+)
+
+// Enum value maps for NodeActionKind.
+var (
+	NodeActionKind_name = map[int32]string{
+		0: "NODE_ACTION_KIND_UNSPECIFIED",
+		1: "NODE_ACTION_KIND_REBOOT",
+		2: "NODE_ACTION_KIND_REIMAGE",
+	}
+	NodeActionKind_value = map[string]int32{
+		"NODE_ACTION_KIND_UNSPECIFIED": 0,
+		"NODE_ACTION_KIND_REBOOT":      1,
+		"NODE_ACTION_KIND_REIMAGE":     2,
+	}
+)
+
+func (x NodeActionKind) Enum() *NodeActionKind {
+	p := new(NodeActionKind)
+	*p = x
+	return p
+}
+
+func (x NodeActionKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (NodeActionKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_batchyard_raftlog_v1_records_proto_enumTypes[0].Descriptor()
+}
+
+func (NodeActionKind) Type() protoreflect.EnumType {
+	return &file_batchyard_raftlog_v1_records_proto_enumTypes[0]
+}
+
+func (x NodeActionKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use NodeActionKind.Descriptor instead.
+func (NodeActionKind) EnumDescriptor() ([]byte, []int) {
+	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{0}
+}
+
+type SpecialPhase int32
+
+const (
+	// Not with the node.
+	SpecialPhase_SPECIAL_PHASE_UNSPECIFIED SpecialPhase = 0
+	// Given to the node, not begun.
+	SpecialPhase_SPECIAL_PHASE_PENDING   SpecialPhase = 1
+	SpecialPhase_SPECIAL_PHASE_RUNNING   SpecialPhase = 2
+	SpecialPhase_SPECIAL_PHASE_COMPLETED SpecialPhase = 3
+)
+
+// Enum value maps for SpecialPhase.
+var (
+	SpecialPhase_name = map[int32]string{
+		0: "SPECIAL_PHASE_UNSPECIFIED",
+		1: "SPECIAL_PHASE_PENDING",
+		2: "SPECIAL_PHASE_RUNNING",
+		3: "SPECIAL_PHASE_COMPLETED",
+	}
+	SpecialPhase_value = map[string]int32{
+		"SPECIAL_PHASE_UNSPECIFIED": 0,
+		"SPECIAL_PHASE_PENDING":     1,
+		"SPECIAL_PHASE_RUNNING":     2,
+		"SPECIAL_PHASE_COMPLETED":   3,
+	}
+)
+
+func (x SpecialPhase) Enum() *SpecialPhase {
+	p := new(SpecialPhase)
+	*p = x
+	return p
+}
+
+func (x SpecialPhase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SpecialPhase) Descriptor() protoreflect.EnumDescriptor {
+	return file_batchyard_raftlog_v1_records_proto_enumTypes[1].Descriptor()
+}
+
+func (SpecialPhase) Type() protoreflect.EnumType {
+	return &file_batchyard_raftlog_v1_records_proto_enumTypes[1]
+}
+
+func (x SpecialPhase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SpecialPhase.Descriptor instead.
+func (SpecialPhase) EnumDescriptor() ([]byte, []int) {
+	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{1}
+}
+
 type TaskPhase int32
 
 const (
@@ -71,11 +174,11 @@ func (x TaskPhase) String() string {
 }
 
 func (TaskPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_batchyard_raftlog_v1_records_proto_enumTypes[0].Descriptor()
+	return file_batchyard_raftlog_v1_records_proto_enumTypes[2].Descriptor()
 }
 
 func (TaskPhase) Type() protoreflect.EnumType {
-	return &file_batchyard_raftlog_v1_records_proto_enumTypes[0]
+	return &file_batchyard_raftlog_v1_records_proto_enumTypes[2]
 }
 
 func (x TaskPhase) Number() protoreflect.EnumNumber {
@@ -84,7 +187,7 @@ func (x TaskPhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TaskPhase.Descriptor instead.
 func (TaskPhase) EnumDescriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{0}
+	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{2}
 }
 
 type AccountRecord struct {
@@ -268,8 +371,12 @@ type NodeRecord struct {
 	Cpus        int32  `protobuf:"varint,10,opt,name=cpus,proto3" json:"cpus,omitempty"`
 	MemoryBytes int64  `protobuf:"varint,11,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
 	// Set while the node leaves the pool.
-	Leaving       bool   `protobuf:"varint,12,opt,name=leaving,proto3" json:"leaving,omitempty"`
-	BootId        string `protobuf:"bytes,13,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	Leaving bool   `protobuf:"varint,12,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	BootId  string `protobuf:"bytes,13,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	// Of the start task, whose specification is node.start_task.
+	Start *SpecialExecution `protobuf:"bytes,14,opt,name=start,proto3" json:"start,omitempty"`
+	// What a user wants of the node and has not come about yet.
+	Action        *NodeAction `protobuf:"bytes,15,opt,name=action,proto3" json:"action,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -395,6 +502,280 @@ func (x *NodeRecord) GetBootId() string {
 	return ""
 }
 
+func (x *NodeRecord) GetStart() *SpecialExecution {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *NodeRecord) GetAction() *NodeAction {
+	if x != nil {
+		return x.Action
+	}
+	return nil
+}
+
+// NodeAction is carried out once the node holds no task any more.
+type NodeAction struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  NodeActionKind         `protobuf:"varint,1,opt,name=kind,proto3,enum=batchyard.raftlog.v1.NodeActionKind" json:"kind,omitempty"`
+	// Grows with every action of the node, so that none is carried out twice.
+	Number        uint32 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeAction) Reset() {
+	*x = NodeAction{}
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeAction) ProtoMessage() {}
+
+func (x *NodeAction) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeAction.ProtoReflect.Descriptor instead.
+func (*NodeAction) Descriptor() ([]byte, []int) {
+	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *NodeAction) GetKind() NodeActionKind {
+	if x != nil {
+		return x.Kind
+	}
+	return NodeActionKind_NODE_ACTION_KIND_UNSPECIFIED
+}
+
+func (x *NodeAction) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+// SpecialExecution is how a start, preparation or release task fares on one node.
+type SpecialExecution struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the newest attempt; it grows for as long as the node, or the job, exists.
+	Attempt       uint32              `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Phase         SpecialPhase        `protobuf:"varint,2,opt,name=phase,proto3,enum=batchyard.raftlog.v1.SpecialPhase" json:"phase,omitempty"`
+	StartTime     int64               `protobuf:"varint,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	EndTime       int64               `protobuf:"varint,4,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	ExitCode      *int32              `protobuf:"varint,5,opt,name=exit_code,json=exitCode,proto3,oneof" json:"exit_code,omitempty"`
+	RetryCount    int32               `protobuf:"varint,6,opt,name=retry_count,json=retryCount,proto3" json:"retry_count,omitempty"`
+	LastRetryTime int64               `protobuf:"varint,7,opt,name=last_retry_time,json=lastRetryTime,proto3" json:"last_retry_time,omitempty"`
+	Failure       *v1.TaskFailureInfo `protobuf:"bytes,8,opt,name=failure,proto3" json:"failure,omitempty"`
+	Succeeded     bool                `protobuf:"varint,9,opt,name=succeeded,proto3" json:"succeeded,omitempty"`
+	// To be stopped; the node still holds it.
+	Stopping      bool `protobuf:"varint,10,opt,name=stopping,proto3" json:"stopping,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpecialExecution) Reset() {
+	*x = SpecialExecution{}
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpecialExecution) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpecialExecution) ProtoMessage() {}
+
+func (x *SpecialExecution) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpecialExecution.ProtoReflect.Descriptor instead.
+func (*SpecialExecution) Descriptor() ([]byte, []int) {
+	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SpecialExecution) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *SpecialExecution) GetPhase() SpecialPhase {
+	if x != nil {
+		return x.Phase
+	}
+	return SpecialPhase_SPECIAL_PHASE_UNSPECIFIED
+}
+
+func (x *SpecialExecution) GetStartTime() int64 {
+	if x != nil {
+		return x.StartTime
+	}
+	return 0
+}
+
+func (x *SpecialExecution) GetEndTime() int64 {
+	if x != nil {
+		return x.EndTime
+	}
+	return 0
+}
+
+func (x *SpecialExecution) GetExitCode() int32 {
+	if x != nil && x.ExitCode != nil {
+		return *x.ExitCode
+	}
+	return 0
+}
+
+func (x *SpecialExecution) GetRetryCount() int32 {
+	if x != nil {
+		return x.RetryCount
+	}
+	return 0
+}
+
+func (x *SpecialExecution) GetLastRetryTime() int64 {
+	if x != nil {
+		return x.LastRetryTime
+	}
+	return 0
+}
+
+func (x *SpecialExecution) GetFailure() *v1.TaskFailureInfo {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+func (x *SpecialExecution) GetSucceeded() bool {
+	if x != nil {
+		return x.Succeeded
+	}
+	return false
+}
+
+func (x *SpecialExecution) GetStopping() bool {
+	if x != nil {
+		return x.Stopping
+	}
+	return false
+}
+
+// JobNode is what a job with a preparation task has on one node. It outlives the node.
+type JobNode struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	PoolId      string                 `protobuf:"bytes,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	NodeId      string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Preparation *SpecialExecution      `protobuf:"bytes,3,opt,name=preparation,proto3" json:"preparation,omitempty"`
+	Release     *SpecialExecution      `protobuf:"bytes,4,opt,name=release,proto3" json:"release,omitempty"`
+	// The preparation task has to run again before the next task.
+	Stale bool `protobuf:"varint,5,opt,name=stale,proto3" json:"stale,omitempty"`
+	// The node has left its pool.
+	Gone          bool `protobuf:"varint,6,opt,name=gone,proto3" json:"gone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobNode) Reset() {
+	*x = JobNode{}
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobNode) ProtoMessage() {}
+
+func (x *JobNode) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobNode.ProtoReflect.Descriptor instead.
+func (*JobNode) Descriptor() ([]byte, []int) {
+	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *JobNode) GetPoolId() string {
+	if x != nil {
+		return x.PoolId
+	}
+	return ""
+}
+
+func (x *JobNode) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *JobNode) GetPreparation() *SpecialExecution {
+	if x != nil {
+		return x.Preparation
+	}
+	return nil
+}
+
+func (x *JobNode) GetRelease() *SpecialExecution {
+	if x != nil {
+		return x.Release
+	}
+	return nil
+}
+
+func (x *JobNode) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
+func (x *JobNode) GetGone() bool {
+	if x != nil {
+		return x.Gone
+	}
+	return false
+}
+
 type JobRecord struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Job     *v1.Job                `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
@@ -417,7 +798,7 @@ type JobRecord struct {
 
 func (x *JobRecord) Reset() {
 	*x = JobRecord{}
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[3]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -429,7 +810,7 @@ func (x *JobRecord) String() string {
 func (*JobRecord) ProtoMessage() {}
 
 func (x *JobRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[3]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -442,7 +823,7 @@ func (x *JobRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobRecord.ProtoReflect.Descriptor instead.
 func (*JobRecord) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{3}
+	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *JobRecord) GetJob() *v1.Job {
@@ -530,7 +911,7 @@ type JobCounts struct {
 
 func (x *JobCounts) Reset() {
 	*x = JobCounts{}
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[4]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -542,7 +923,7 @@ func (x *JobCounts) String() string {
 func (*JobCounts) ProtoMessage() {}
 
 func (x *JobCounts) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[4]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -555,7 +936,7 @@ func (x *JobCounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobCounts.ProtoReflect.Descriptor instead.
 func (*JobCounts) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{4}
+	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *JobCounts) GetActive() int64 {
@@ -658,7 +1039,7 @@ type TaskEntry struct {
 
 func (x *TaskEntry) Reset() {
 	*x = TaskEntry{}
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[5]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -670,7 +1051,7 @@ func (x *TaskEntry) String() string {
 func (*TaskEntry) ProtoMessage() {}
 
 func (x *TaskEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[5]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -683,7 +1064,7 @@ func (x *TaskEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskEntry.ProtoReflect.Descriptor instead.
 func (*TaskEntry) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{5}
+	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TaskEntry) GetId() string {
@@ -769,7 +1150,7 @@ type TaskExecution struct {
 
 func (x *TaskExecution) Reset() {
 	*x = TaskExecution{}
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[6]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +1162,7 @@ func (x *TaskExecution) String() string {
 func (*TaskExecution) ProtoMessage() {}
 
 func (x *TaskExecution) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[6]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +1175,7 @@ func (x *TaskExecution) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskExecution.ProtoReflect.Descriptor instead.
 func (*TaskExecution) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{6}
+	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *TaskExecution) GetPhase() TaskPhase {
@@ -964,14 +1345,18 @@ type NodeTask struct {
 	Attempt uint32                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	Slots   int32                  `protobuf:"varint,2,opt,name=slots,proto3" json:"slots,omitempty"`
 	// To be stopped; the node still holds it.
-	Stopping      bool `protobuf:"varint,3,opt,name=stopping,proto3" json:"stopping,omitempty"`
+	Stopping bool `protobuf:"varint,3,opt,name=stopping,proto3" json:"stopping,omitempty"`
+	// Waits for the job's preparation task: the node has not been told of it yet.
+	Waiting bool `protobuf:"varint,4,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	// Nothing else may run on the node beside it.
+	Exclusive     bool `protobuf:"varint,5,opt,name=exclusive,proto3" json:"exclusive,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeTask) Reset() {
 	*x = NodeTask{}
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[7]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -983,7 +1368,7 @@ func (x *NodeTask) String() string {
 func (*NodeTask) ProtoMessage() {}
 
 func (x *NodeTask) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[7]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -996,7 +1381,7 @@ func (x *NodeTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeTask.ProtoReflect.Descriptor instead.
 func (*NodeTask) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{7}
+	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *NodeTask) GetAttempt() uint32 {
@@ -1020,6 +1405,20 @@ func (x *NodeTask) GetStopping() bool {
 	return false
 }
 
+func (x *NodeTask) GetWaiting() bool {
+	if x != nil {
+		return x.Waiting
+	}
+	return false
+}
+
+func (x *NodeTask) GetExclusive() bool {
+	if x != nil {
+		return x.Exclusive
+	}
+	return false
+}
+
 // NodeTotals count over a node's life.
 type NodeTotals struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -1031,7 +1430,7 @@ type NodeTotals struct {
 
 func (x *NodeTotals) Reset() {
 	*x = NodeTotals{}
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[8]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1043,7 +1442,7 @@ func (x *NodeTotals) String() string {
 func (*NodeTotals) ProtoMessage() {}
 
 func (x *NodeTotals) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[8]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1056,7 +1455,7 @@ func (x *NodeTotals) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeTotals.ProtoReflect.Descriptor instead.
 func (*NodeTotals) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{8}
+	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NodeTotals) GetTasksRun() int64 {
@@ -1083,7 +1482,7 @@ type ApplicationRecord struct {
 
 func (x *ApplicationRecord) Reset() {
 	*x = ApplicationRecord{}
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[9]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1095,7 +1494,7 @@ func (x *ApplicationRecord) String() string {
 func (*ApplicationRecord) ProtoMessage() {}
 
 func (x *ApplicationRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[9]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1108,7 +1507,7 @@ func (x *ApplicationRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplicationRecord.ProtoReflect.Descriptor instead.
 func (*ApplicationRecord) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{9}
+	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ApplicationRecord) GetApplication() *v1.ApplicationDetail {
@@ -1141,7 +1540,7 @@ type JoinTokenRecord struct {
 
 func (x *JoinTokenRecord) Reset() {
 	*x = JoinTokenRecord{}
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[10]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1153,7 +1552,7 @@ func (x *JoinTokenRecord) String() string {
 func (*JoinTokenRecord) ProtoMessage() {}
 
 func (x *JoinTokenRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[10]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1166,7 +1565,7 @@ func (x *JoinTokenRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinTokenRecord.ProtoReflect.Descriptor instead.
 func (*JoinTokenRecord) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{10}
+	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *JoinTokenRecord) GetId() string {
@@ -1234,7 +1633,7 @@ type MemberRecord struct {
 
 func (x *MemberRecord) Reset() {
 	*x = MemberRecord{}
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[11]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1645,7 @@ func (x *MemberRecord) String() string {
 func (*MemberRecord) ProtoMessage() {}
 
 func (x *MemberRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[11]
+	mi := &file_batchyard_raftlog_v1_records_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1658,7 @@ func (x *MemberRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberRecord.ProtoReflect.Descriptor instead.
 func (*MemberRecord) Descriptor() ([]byte, []int) {
-	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{11}
+	return file_batchyard_raftlog_v1_records_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *MemberRecord) GetMember() *v1.Member {
@@ -1287,7 +1686,7 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\x0fresize_deadline\x18\x04 \x01(\x03R\x0eresizeDeadline\x12L\n" +
 	"\fdeallocation\x18\x05 \x01(\x0e2(.batchyard.api.v1.NodeDeallocationOptionR\fdeallocation\x12$\n" +
 	"\x0eauto_scale_due\x18\x06 \x01(\x03R\fautoScaleDue\x12,\n" +
-	"\x12auto_scale_enabled\x18\a \x01(\x03R\x10autoScaleEnabled\"\xe7\x02\n" +
+	"\x12auto_scale_enabled\x18\a \x01(\x03R\x10autoScaleEnabled\"\xdf\x03\n" +
 	"\n" +
 	"NodeRecord\x12*\n" +
 	"\x04node\x18\x01 \x01(\v2\x16.batchyard.api.v1.NodeR\x04node\x12\x18\n" +
@@ -1303,7 +1702,36 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	" \x01(\x05R\x04cpus\x12!\n" +
 	"\fmemory_bytes\x18\v \x01(\x03R\vmemoryBytes\x12\x18\n" +
 	"\aleaving\x18\f \x01(\bR\aleaving\x12\x17\n" +
-	"\aboot_id\x18\r \x01(\tR\x06bootId\"\xcc\x02\n" +
+	"\aboot_id\x18\r \x01(\tR\x06bootId\x12<\n" +
+	"\x05start\x18\x0e \x01(\v2&.batchyard.raftlog.v1.SpecialExecutionR\x05start\x128\n" +
+	"\x06action\x18\x0f \x01(\v2 .batchyard.raftlog.v1.NodeActionR\x06action\"^\n" +
+	"\n" +
+	"NodeAction\x128\n" +
+	"\x04kind\x18\x01 \x01(\x0e2$.batchyard.raftlog.v1.NodeActionKindR\x04kind\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\rR\x06number\"\x90\x03\n" +
+	"\x10SpecialExecution\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\rR\aattempt\x128\n" +
+	"\x05phase\x18\x02 \x01(\x0e2\".batchyard.raftlog.v1.SpecialPhaseR\x05phase\x12\x1d\n" +
+	"\n" +
+	"start_time\x18\x03 \x01(\x03R\tstartTime\x12\x19\n" +
+	"\bend_time\x18\x04 \x01(\x03R\aendTime\x12 \n" +
+	"\texit_code\x18\x05 \x01(\x05H\x00R\bexitCode\x88\x01\x01\x12\x1f\n" +
+	"\vretry_count\x18\x06 \x01(\x05R\n" +
+	"retryCount\x12&\n" +
+	"\x0flast_retry_time\x18\a \x01(\x03R\rlastRetryTime\x12;\n" +
+	"\afailure\x18\b \x01(\v2!.batchyard.api.v1.TaskFailureInfoR\afailure\x12\x1c\n" +
+	"\tsucceeded\x18\t \x01(\bR\tsucceeded\x12\x1a\n" +
+	"\bstopping\x18\n" +
+	" \x01(\bR\bstoppingB\f\n" +
+	"\n" +
+	"_exit_code\"\xf1\x01\n" +
+	"\aJobNode\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\tR\x06poolId\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12H\n" +
+	"\vpreparation\x18\x03 \x01(\v2&.batchyard.raftlog.v1.SpecialExecutionR\vpreparation\x12@\n" +
+	"\arelease\x18\x04 \x01(\v2&.batchyard.raftlog.v1.SpecialExecutionR\arelease\x12\x14\n" +
+	"\x05stale\x18\x05 \x01(\bR\x05stale\x12\x12\n" +
+	"\x04gone\x18\x06 \x01(\bR\x04gone\"\xcc\x02\n" +
 	"\tJobRecord\x12'\n" +
 	"\x03job\x18\x01 \x01(\v2\x15.batchyard.api.v1.JobR\x03job\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x10\n" +
@@ -1367,11 +1795,13 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\vconstraints\x18\x16 \x01(\v2!.batchyard.api.v1.TaskConstraintsR\vconstraints\x12#\n" +
 	"\rlast_modified\x18\x17 \x01(\x03R\flastModifiedB\f\n" +
 	"\n" +
-	"_exit_code\"V\n" +
+	"_exit_code\"\x8e\x01\n" +
 	"\bNodeTask\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\rR\aattempt\x12\x14\n" +
 	"\x05slots\x18\x02 \x01(\x05R\x05slots\x12\x1a\n" +
-	"\bstopping\x18\x03 \x01(\bR\bstopping\"R\n" +
+	"\bstopping\x18\x03 \x01(\bR\bstopping\x12\x18\n" +
+	"\awaiting\x18\x04 \x01(\bR\awaiting\x12\x1c\n" +
+	"\texclusive\x18\x05 \x01(\bR\texclusive\"R\n" +
 	"\n" +
 	"NodeTotals\x12\x1b\n" +
 	"\ttasks_run\x18\x01 \x01(\x03R\btasksRun\x12'\n" +
@@ -1391,7 +1821,16 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"expiryTime\x12\x1b\n" +
 	"\tuses_left\x18\b \x01(\x05R\busesLeft\"@\n" +
 	"\fMemberRecord\x120\n" +
-	"\x06member\x18\x01 \x01(\v2\x18.batchyard.api.v1.MemberR\x06member*\xbb\x01\n" +
+	"\x06member\x18\x01 \x01(\v2\x18.batchyard.api.v1.MemberR\x06member*m\n" +
+	"\x0eNodeActionKind\x12 \n" +
+	"\x1cNODE_ACTION_KIND_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17NODE_ACTION_KIND_REBOOT\x10\x01\x12\x1c\n" +
+	"\x18NODE_ACTION_KIND_REIMAGE\x10\x02*\x80\x01\n" +
+	"\fSpecialPhase\x12\x1d\n" +
+	"\x19SPECIAL_PHASE_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15SPECIAL_PHASE_PENDING\x10\x01\x12\x19\n" +
+	"\x15SPECIAL_PHASE_RUNNING\x10\x02\x12\x1b\n" +
+	"\x17SPECIAL_PHASE_COMPLETED\x10\x03*\xbb\x01\n" +
 	"\tTaskPhase\x12\x1a\n" +
 	"\x16TASK_PHASE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12TASK_PHASE_WAITING\x10\x01\x12\x15\n" +
@@ -1413,55 +1852,67 @@ func file_batchyard_raftlog_v1_records_proto_rawDescGZIP() []byte {
 	return file_batchyard_raftlog_v1_records_proto_rawDescData
 }
 
-var file_batchyard_raftlog_v1_records_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_batchyard_raftlog_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_batchyard_raftlog_v1_records_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_batchyard_raftlog_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_batchyard_raftlog_v1_records_proto_goTypes = []any{
-	(TaskPhase)(0),                 // 0: batchyard.raftlog.v1.TaskPhase
-	(*AccountRecord)(nil),          // 1: batchyard.raftlog.v1.AccountRecord
-	(*PoolRecord)(nil),             // 2: batchyard.raftlog.v1.PoolRecord
-	(*NodeRecord)(nil),             // 3: batchyard.raftlog.v1.NodeRecord
-	(*JobRecord)(nil),              // 4: batchyard.raftlog.v1.JobRecord
-	(*JobCounts)(nil),              // 5: batchyard.raftlog.v1.JobCounts
-	(*TaskEntry)(nil),              // 6: batchyard.raftlog.v1.TaskEntry
-	(*TaskExecution)(nil),          // 7: batchyard.raftlog.v1.TaskExecution
-	(*NodeTask)(nil),               // 8: batchyard.raftlog.v1.NodeTask
-	(*NodeTotals)(nil),             // 9: batchyard.raftlog.v1.NodeTotals
-	(*ApplicationRecord)(nil),      // 10: batchyard.raftlog.v1.ApplicationRecord
-	(*JoinTokenRecord)(nil),        // 11: batchyard.raftlog.v1.JoinTokenRecord
-	(*MemberRecord)(nil),           // 12: batchyard.raftlog.v1.MemberRecord
-	(*v1.Account)(nil),             // 13: batchyard.api.v1.Account
-	(*v1.Pool)(nil),                // 14: batchyard.api.v1.Pool
-	(v1.NodeDeallocationOption)(0), // 15: batchyard.api.v1.NodeDeallocationOption
-	(*v1.Node)(nil),                // 16: batchyard.api.v1.Node
-	(*v1.Job)(nil),                 // 17: batchyard.api.v1.Job
-	(v1.DisableJobOption)(0),       // 18: batchyard.api.v1.DisableJobOption
-	(*v1.TaskDependencies)(nil),    // 19: batchyard.api.v1.TaskDependencies
-	(*v1.TaskFailureInfo)(nil),     // 20: batchyard.api.v1.TaskFailureInfo
-	(*v1.TaskConstraints)(nil),     // 21: batchyard.api.v1.TaskConstraints
-	(*v1.ApplicationDetail)(nil),   // 22: batchyard.api.v1.ApplicationDetail
-	(v1.JoinTokenKind)(0),          // 23: batchyard.api.v1.JoinTokenKind
-	(*v1.Member)(nil),              // 24: batchyard.api.v1.Member
+	(NodeActionKind)(0),            // 0: batchyard.raftlog.v1.NodeActionKind
+	(SpecialPhase)(0),              // 1: batchyard.raftlog.v1.SpecialPhase
+	(TaskPhase)(0),                 // 2: batchyard.raftlog.v1.TaskPhase
+	(*AccountRecord)(nil),          // 3: batchyard.raftlog.v1.AccountRecord
+	(*PoolRecord)(nil),             // 4: batchyard.raftlog.v1.PoolRecord
+	(*NodeRecord)(nil),             // 5: batchyard.raftlog.v1.NodeRecord
+	(*NodeAction)(nil),             // 6: batchyard.raftlog.v1.NodeAction
+	(*SpecialExecution)(nil),       // 7: batchyard.raftlog.v1.SpecialExecution
+	(*JobNode)(nil),                // 8: batchyard.raftlog.v1.JobNode
+	(*JobRecord)(nil),              // 9: batchyard.raftlog.v1.JobRecord
+	(*JobCounts)(nil),              // 10: batchyard.raftlog.v1.JobCounts
+	(*TaskEntry)(nil),              // 11: batchyard.raftlog.v1.TaskEntry
+	(*TaskExecution)(nil),          // 12: batchyard.raftlog.v1.TaskExecution
+	(*NodeTask)(nil),               // 13: batchyard.raftlog.v1.NodeTask
+	(*NodeTotals)(nil),             // 14: batchyard.raftlog.v1.NodeTotals
+	(*ApplicationRecord)(nil),      // 15: batchyard.raftlog.v1.ApplicationRecord
+	(*JoinTokenRecord)(nil),        // 16: batchyard.raftlog.v1.JoinTokenRecord
+	(*MemberRecord)(nil),           // 17: batchyard.raftlog.v1.MemberRecord
+	(*v1.Account)(nil),             // 18: batchyard.api.v1.Account
+	(*v1.Pool)(nil),                // 19: batchyard.api.v1.Pool
+	(v1.NodeDeallocationOption)(0), // 20: batchyard.api.v1.NodeDeallocationOption
+	(*v1.Node)(nil),                // 21: batchyard.api.v1.Node
+	(*v1.TaskFailureInfo)(nil),     // 22: batchyard.api.v1.TaskFailureInfo
+	(*v1.Job)(nil),                 // 23: batchyard.api.v1.Job
+	(v1.DisableJobOption)(0),       // 24: batchyard.api.v1.DisableJobOption
+	(*v1.TaskDependencies)(nil),    // 25: batchyard.api.v1.TaskDependencies
+	(*v1.TaskConstraints)(nil),     // 26: batchyard.api.v1.TaskConstraints
+	(*v1.ApplicationDetail)(nil),   // 27: batchyard.api.v1.ApplicationDetail
+	(v1.JoinTokenKind)(0),          // 28: batchyard.api.v1.JoinTokenKind
+	(*v1.Member)(nil),              // 29: batchyard.api.v1.Member
 }
 var file_batchyard_raftlog_v1_records_proto_depIdxs = []int32{
-	13, // 0: batchyard.raftlog.v1.AccountRecord.account:type_name -> batchyard.api.v1.Account
-	14, // 1: batchyard.raftlog.v1.PoolRecord.pool:type_name -> batchyard.api.v1.Pool
-	15, // 2: batchyard.raftlog.v1.PoolRecord.deallocation:type_name -> batchyard.api.v1.NodeDeallocationOption
-	16, // 3: batchyard.raftlog.v1.NodeRecord.node:type_name -> batchyard.api.v1.Node
-	17, // 4: batchyard.raftlog.v1.JobRecord.job:type_name -> batchyard.api.v1.Job
-	18, // 5: batchyard.raftlog.v1.JobRecord.disable_option:type_name -> batchyard.api.v1.DisableJobOption
-	19, // 6: batchyard.raftlog.v1.TaskEntry.depends_on:type_name -> batchyard.api.v1.TaskDependencies
-	0,  // 7: batchyard.raftlog.v1.TaskExecution.phase:type_name -> batchyard.raftlog.v1.TaskPhase
-	0,  // 8: batchyard.raftlog.v1.TaskExecution.previous_phase:type_name -> batchyard.raftlog.v1.TaskPhase
-	20, // 9: batchyard.raftlog.v1.TaskExecution.failure:type_name -> batchyard.api.v1.TaskFailureInfo
-	21, // 10: batchyard.raftlog.v1.TaskExecution.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	22, // 11: batchyard.raftlog.v1.ApplicationRecord.application:type_name -> batchyard.api.v1.ApplicationDetail
-	23, // 12: batchyard.raftlog.v1.JoinTokenRecord.kind:type_name -> batchyard.api.v1.JoinTokenKind
-	24, // 13: batchyard.raftlog.v1.MemberRecord.member:type_name -> batchyard.api.v1.Member
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	18, // 0: batchyard.raftlog.v1.AccountRecord.account:type_name -> batchyard.api.v1.Account
+	19, // 1: batchyard.raftlog.v1.PoolRecord.pool:type_name -> batchyard.api.v1.Pool
+	20, // 2: batchyard.raftlog.v1.PoolRecord.deallocation:type_name -> batchyard.api.v1.NodeDeallocationOption
+	21, // 3: batchyard.raftlog.v1.NodeRecord.node:type_name -> batchyard.api.v1.Node
+	7,  // 4: batchyard.raftlog.v1.NodeRecord.start:type_name -> batchyard.raftlog.v1.SpecialExecution
+	6,  // 5: batchyard.raftlog.v1.NodeRecord.action:type_name -> batchyard.raftlog.v1.NodeAction
+	0,  // 6: batchyard.raftlog.v1.NodeAction.kind:type_name -> batchyard.raftlog.v1.NodeActionKind
+	1,  // 7: batchyard.raftlog.v1.SpecialExecution.phase:type_name -> batchyard.raftlog.v1.SpecialPhase
+	22, // 8: batchyard.raftlog.v1.SpecialExecution.failure:type_name -> batchyard.api.v1.TaskFailureInfo
+	7,  // 9: batchyard.raftlog.v1.JobNode.preparation:type_name -> batchyard.raftlog.v1.SpecialExecution
+	7,  // 10: batchyard.raftlog.v1.JobNode.release:type_name -> batchyard.raftlog.v1.SpecialExecution
+	23, // 11: batchyard.raftlog.v1.JobRecord.job:type_name -> batchyard.api.v1.Job
+	24, // 12: batchyard.raftlog.v1.JobRecord.disable_option:type_name -> batchyard.api.v1.DisableJobOption
+	25, // 13: batchyard.raftlog.v1.TaskEntry.depends_on:type_name -> batchyard.api.v1.TaskDependencies
+	2,  // 14: batchyard.raftlog.v1.TaskExecution.phase:type_name -> batchyard.raftlog.v1.TaskPhase
+	2,  // 15: batchyard.raftlog.v1.TaskExecution.previous_phase:type_name -> batchyard.raftlog.v1.TaskPhase
+	22, // 16: batchyard.raftlog.v1.TaskExecution.failure:type_name -> batchyard.api.v1.TaskFailureInfo
+	26, // 17: batchyard.raftlog.v1.TaskExecution.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	27, // 18: batchyard.raftlog.v1.ApplicationRecord.application:type_name -> batchyard.api.v1.ApplicationDetail
+	28, // 19: batchyard.raftlog.v1.JoinTokenRecord.kind:type_name -> batchyard.api.v1.JoinTokenKind
+	29, // 20: batchyard.raftlog.v1.MemberRecord.member:type_name -> batchyard.api.v1.Member
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_raftlog_v1_records_proto_init() }
@@ -1469,14 +1920,15 @@ func file_batchyard_raftlog_v1_records_proto_init() {
 	if File_batchyard_raftlog_v1_records_proto != nil {
 		return
 	}
-	file_batchyard_raftlog_v1_records_proto_msgTypes[6].OneofWrappers = []any{}
+	file_batchyard_raftlog_v1_records_proto_msgTypes[4].OneofWrappers = []any{}
+	file_batchyard_raftlog_v1_records_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_batchyard_raftlog_v1_records_proto_rawDesc), len(file_batchyard_raftlog_v1_records_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   12,
+			NumEnums:      3,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
