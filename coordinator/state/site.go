@@ -199,7 +199,7 @@ func (s *Store) JobNodes(jobUID, after uint64, limit int) (out []JobNode, err er
 func (s *Store) loadSites() error {
 	return s.scan([]byte{tableSite}, func(key, value []byte) error {
 		j := s.jobByUID[binary.BigEndian.Uint64(key)]
-		if j == nil || j.rec.Job.State == jobCompleted {
+		if j == nil || j.rec.Job.ExecutionInfo.GetEndTime() != nil { // over, and perhaps being deleted
 			return nil
 		}
 		site := &raftlogv1.JobNode{}
