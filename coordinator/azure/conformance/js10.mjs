@@ -16,6 +16,7 @@ const job = report.name("job");
 const waiting = report.name("waiting");
 const schedule = report.name("sched");
 const full = report.name("full"); // with every property
+const user = `c${report.run}`; // nodes may share their machine
 const virtualMachineConfiguration = {
   imageReference: { publisher: "canonical", offer: "0001-com-ubuntu-server-jammy", sku: "22_04-lts" },
   nodeAgentSKUId: "batch.node.ubuntu 22.04",
@@ -147,10 +148,10 @@ async function nodes() {
     const status = await n.getRemoteDesktop(pool, node).then(() => 200, (error) => error.statusCode);
     equal(status, 409, "status"); // the client does not read the body of an error where a file is expected
   });
-  await op("Nodes_CreateNodeUser", () => n.addUser(pool, node, { name: "conf", password: "Conf-Pass-1" }));
-  await op("Nodes_ReplaceNodeUser", () => n.updateUser(pool, node, "conf", { password: "Conf-Pass-2" }));
-  await op("Nodes_DeleteNodeUser", () => n.deleteUser(pool, node, "conf"));
-  await op("Nodes_UploadNodeLogs", () => n.uploadBatchServiceLogs(pool, node, { containerUrl: "s3://logs", startTime: new Date(Date.now() - 3600_000) }));
+  await op("Nodes_CreateNodeUser", () => n.addUser(pool, node, { name: user, password: "Conf-Pass-1" }));
+  await op("Nodes_ReplaceNodeUser", () => n.updateUser(pool, node, user, { password: "Conf-Pass-2" }));
+  await op("Nodes_DeleteNodeUser", () => n.deleteUser(pool, node, user));
+  await op("Nodes_UploadNodeLogs", () => n.uploadBatchServiceLogs(pool, node, { containerUrl: `s3://${process.env.BATCHYARD_BUCKET}/logs`, startTime: new Date(Date.now() - 3600_000) }));
   return node;
 }
 
@@ -437,8 +438,15 @@ async function resizing(node) {
     equal((await client.pool.get(pool)).resizeErrors.map((e) => e.code), ["ResizeStopped"], "errors");
     await expectCode("OperationInvalidForCurrentState", () => client.pool.stopResize(pool));
   });
-  await op("Nodes_RebootNode", () => client.computeNode.reboot(pool, node));
-  await op("Nodes_ReimageNode", () => client.computeNode.reimage(pool, node), ["OperationNotValidOnNode"]);
+  const idleAgain = () => wait("the node is idle again", async () => (await client.computeNode.get(pool, node)).state === "idle");
+  await op("Nodes_RebootNode", async () => {
+    await client.computeNode.reboot(pool, node);
+    await idleAgain();
+  });
+  await op("Nodes_ReimageNode", async () => {
+    await client.computeNode.reimage(pool, node);
+    await idleAgain();
+  });
   await op("Pools_RemoveNodes", async () => {
     await steady();
     await client.pool.removeNodes(pool, { nodeList: [node] });

@@ -11,6 +11,7 @@ KEY = os.environ["AZURE_BATCH_ACCESS_KEY"]
 ENDPOINT = os.environ["AZURE_BATCH_ENDPOINT"]
 # What a node must have run, in seconds; a cluster that starts may take its time.
 PATIENCE = float(os.environ.get("BATCHYARD_CONFORMANCE_PATIENCE", "60"))
+BUCKET = os.environ["BATCHYARD_BUCKET"]
 PAGED_TASKS = int(os.environ.get("BATCHYARD_CONFORMANCE_TASKS", "2500"))
 
 # Bodies with every property that the service knows, and what may be absent when one is read.

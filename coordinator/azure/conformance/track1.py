@@ -8,7 +8,7 @@ from azure.batch import BatchServiceClient
 from azure.batch.batch_auth import SharedKeyCredentials
 from azure.batch.custom.custom_errors import CreateTasksErrorException
 
-from report import ACCOUNT, ENDPOINT, EVERYTHING, KEY, PAGED_TASKS, Report, equal, older, read_back, wait
+from report import ACCOUNT, BUCKET, ENDPOINT, EVERYTHING, KEY, PAGED_TASKS, Report, equal, older, read_back, wait
 
 
 def code_of(error):
@@ -20,6 +20,7 @@ report = Report("azure-batch 14 (Python)", code_of)
 op = report.operation
 POOL, JOB, WAITING, SCHEDULE = report.name("pool"), report.name("job"), report.name("waiting"), report.name("sched")
 FULL = report.name("full")  # with every property
+USER = "c" + report.run  # nodes may share their machine
 IMAGE = m.VirtualMachineConfiguration(
     image_reference=m.ImageReference(publisher="canonical", offer="0001-com-ubuntu-server-jammy", sku="22_04-lts"),
     node_agent_sku_id="batch.node.ubuntu 22.04")
@@ -164,11 +165,11 @@ def nodes():
     op("Nodes_GetNodeExtension", lambda: client.compute_node_extension.get(POOL, node, "none"), ["ResourceNotFound"])
     op("Nodes_GetNodeRemoteLoginSettings", lambda: client.compute_node.get_remote_login_settings(POOL, node))
     op("ComputeNode_GetRemoteDesktop", lambda: client.compute_node.get_remote_desktop(POOL, node), ["OperationNotValidOnNode"])
-    op("Nodes_CreateNodeUser", lambda: client.compute_node.add_user(POOL, node, m.ComputeNodeUser(name="conf", password="Conf-Pass-1")))
-    op("Nodes_ReplaceNodeUser", lambda: client.compute_node.update_user(POOL, node, "conf", m.NodeUpdateUserParameter(password="Conf-Pass-2")))
-    op("Nodes_DeleteNodeUser", lambda: client.compute_node.delete_user(POOL, node, "conf"))
+    op("Nodes_CreateNodeUser", lambda: client.compute_node.add_user(POOL, node, m.ComputeNodeUser(name=USER, password="Conf-Pass-1")))
+    op("Nodes_ReplaceNodeUser", lambda: client.compute_node.update_user(POOL, node, USER, m.NodeUpdateUserParameter(password="Conf-Pass-2")))
+    op("Nodes_DeleteNodeUser", lambda: client.compute_node.delete_user(POOL, node, USER))
     op("Nodes_UploadNodeLogs", lambda: client.compute_node.upload_batch_service_logs(POOL, node, m.UploadBatchServiceLogsConfiguration(
-        container_url="s3://logs", start_time=datetime.datetime.utcnow() - HOUR)))
+        container_url=f"s3://{BUCKET}/logs", start_time=datetime.datetime.utcnow() - HOUR)))
     return node
 
 
@@ -489,8 +490,12 @@ def resizing(node):
 
     op("Pools_ResizePool", resize)
     op("Pools_StopPoolResize", stop)
-    op("Nodes_RebootNode", lambda: client.compute_node.reboot(POOL, node))
-    op("Nodes_ReimageNode", lambda: client.compute_node.reimage(POOL, node), ["OperationNotValidOnNode"])
+    def idle_after(action):
+        action(POOL, node)
+        wait("the node is idle again", lambda: client.compute_node.get(POOL, node).state == m.ComputeNodeState.idle)
+
+    op("Nodes_RebootNode", lambda: idle_after(client.compute_node.reboot))
+    op("Nodes_ReimageNode", lambda: idle_after(client.compute_node.reimage))
     op("Pools_RemoveNodes", remove_nodes)
     op("Pools_EnablePoolAutoScale", enable)
     op("Pools_EvaluatePoolAutoScale", evaluate)

@@ -10,7 +10,7 @@ from azure.core import MatchConditions
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
-from report import ACCOUNT, ENDPOINT, EVERYTHING, KEY, PAGED_TASKS, Report, equal, read_back, wait
+from report import ACCOUNT, BUCKET, ENDPOINT, EVERYTHING, KEY, PAGED_TASKS, Report, equal, read_back, wait
 
 
 def code_of(error):
@@ -24,6 +24,7 @@ report = Report("azure-batch 15 (Python)", code_of)
 op = report.operation
 POOL, JOB, WAITING, SCHEDULE = report.name("pool"), report.name("job"), report.name("waiting"), report.name("sched")
 FULL = report.name("full")  # with every property
+USER = "c" + report.run  # nodes may share their machine
 IMAGE = m.VirtualMachineConfiguration(
     image_reference=m.BatchVmImageReference(publisher="canonical", offer="0001-com-ubuntu-server-jammy", sku="22_04-lts"),
     node_agent_sku_id="batch.node.ubuntu 22.04")
@@ -184,11 +185,11 @@ def nodes():
     op("Nodes_ListNodeExtensions", lambda: equal(list(client.list_node_extensions(POOL, node)), [], "extensions"))
     op("Nodes_GetNodeExtension", lambda: client.get_node_extension(POOL, node, "none"), ["ResourceNotFound"])
     op("Nodes_GetNodeRemoteLoginSettings", lambda: client.get_node_remote_login_settings(POOL, node))
-    op("Nodes_CreateNodeUser", lambda: client.create_node_user(POOL, node, m.BatchNodeUserCreateOptions(name="conf", password="Conf-Pass-1")))
-    op("Nodes_ReplaceNodeUser", lambda: client.replace_node_user(POOL, node, "conf", m.BatchNodeUserReplaceOptions(password="Conf-Pass-2")))
-    op("Nodes_DeleteNodeUser", lambda: client.delete_node_user(POOL, node, "conf"))
+    op("Nodes_CreateNodeUser", lambda: client.create_node_user(POOL, node, m.BatchNodeUserCreateOptions(name=USER, password="Conf-Pass-1")))
+    op("Nodes_ReplaceNodeUser", lambda: client.replace_node_user(POOL, node, USER, m.BatchNodeUserReplaceOptions(password="Conf-Pass-2")))
+    op("Nodes_DeleteNodeUser", lambda: client.delete_node_user(POOL, node, USER))
     op("Nodes_UploadNodeLogs", lambda: client.upload_node_logs(POOL, node, m.UploadBatchServiceLogsOptions(
-        container_url="s3://logs", start_time=datetime.datetime.now(datetime.timezone.utc) - HOUR)))
+        container_url=f"s3://{BUCKET}/logs", start_time=datetime.datetime.now(datetime.timezone.utc) - HOUR)))
     return node
 
 
