@@ -148,18 +148,20 @@ func TestRestartGoesOnWhereItWas(t *testing.T) {
 }
 
 // The coordinator is killed in the middle of a job of 2,000 tasks. Each task writes a line when it runs: none may run twice, none be lost, and a
-// client that waits must not notice more than time.
+// client that waits must not notice more than time. One more task runs all the while: it goes on while there is no coordinator.
 func TestKilledCoordinatorLosesNothing(t *testing.T) {
 	const tasks = 2000
 	f := startFarm(t, "--nodes", "2", "--slots", "2")
-	witness := filepath.Join(f.dir, "witness")
+	witness, beats, stop := filepath.Join(f.dir, "witness"), filepath.Join(f.dir, "beats"), filepath.Join(f.dir, "stop")
 	file := f.write("job.yaml", fmt.Sprintf(`
 job: {id: big, poolInfo: {poolId: default}}
 tasks:
+  - id: beat
+    commandLine: "/bin/sh -c 'echo beat >> %[1]s; while [ ! -e %[3]s ]; do echo >> %[2]s; sleep 0.02; done'"
   - id: "t{{n:04}}"
-    commandLine: "/bin/sh -c 'echo {{n}} >> %s; sleep 0.01'"
-    sweep: {n: {first: 1, last: %d}}
-`, witness, tasks))
+    commandLine: "/bin/sh -c 'echo {{n}} >> %[1]s; sleep 0.01'"
+    sweep: {n: {first: 1, last: %[4]d}}
+`, witness, beats, stop, tasks))
 	out, code := f.run("submit", file)
 	require.Zero(t, code, out)
 
@@ -171,15 +173,16 @@ tasks:
 	for _, mark := range []int{200, 700, 1200} {
 		require.Eventually(t, func() bool { return countLines(witness) >= mark }, time.Minute, 5*time.Millisecond)
 		f.kill()
-		before := countLines(witness)
-		require.Eventually(t, func() bool { return countLines(witness) > before }, 10*time.Second, time.Millisecond,
-			"tasks that nodes hold go on meanwhile")
+		before := countLines(beats)
+		require.Eventually(t, func() bool { return countLines(beats) > before }, 10*time.Second, time.Millisecond,
+			"a task that runs goes on meanwhile")
 		f.start()
 	}
+	require.NoError(t, os.WriteFile(stop, nil, 0o600))
 	select {
 	case out := <-waited:
 		require.Contains(t, out, "err=<nil>")
-		require.Contains(t, out, fmt.Sprintf("%d succeeded", tasks))
+		require.Contains(t, out, fmt.Sprintf("%d succeeded", tasks+1))
 	case <-time.After(3 * time.Minute):
 		t.Fatal("the job does not end")
 	}
@@ -189,7 +192,7 @@ tasks:
 	for line := range strings.Lines(string(b)) {
 		seen[strings.TrimSpace(line)]++
 	}
-	require.Len(t, seen, tasks)
+	require.Len(t, seen, tasks+1)
 	for id, times := range seen {
 		require.Equal(t, 1, times, "task %s", id)
 	}
