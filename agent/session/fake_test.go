@@ -317,7 +317,7 @@ func startAgent(t *testing.T, configure func(*Keeper), addresses ...string) *age
 
 func (a *agent) eventually(cond func() bool) {
 	a.t.Helper()
-	require.Eventually(a.t, cond, 10*time.Second, time.Millisecond)
+	require.Eventually(a.t, cond, time.Minute, time.Millisecond)
 }
 
 // get receives from a channel, and not for ever.

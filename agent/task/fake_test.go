@@ -267,7 +267,7 @@ func (n *node) reports(cond func() bool) {
 			n.newest[RefOf(report.GetRef())] = report
 		}
 		return cond()
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 }
 
 func (n *node) phase(ref Ref, phase agentv1.AttemptPhase) *agentv1.AttemptReport {
@@ -289,7 +289,7 @@ func (n *node) dir(task string) string {
 
 func (n *node) eventually(cond func() bool) {
 	n.t.Helper()
-	require.Eventually(n.t, cond, 10*time.Second, time.Millisecond)
+	require.Eventually(n.t, cond, time.Minute, time.Millisecond)
 }
 
 // idle says that nothing is held.

@@ -218,7 +218,16 @@ func (s *nodeService) UploadNodeLogs(ctx context.Context, req *apiv1.UploadNodeL
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, uploadRefusal(err)
 	}
 	return result, nil
+}
+
+// uploadRefusal makes what the store said of the container the caller's error: it is no fault of this system's.
+func uploadRefusal(err error) error {
+	known := batcherr.From(err)
+	if known.Kind == batcherr.KindInternal && strings.HasPrefix(known.Code, "FileUpload") {
+		return invalid("containerUrl", "", known.Message)
+	}
+	return err
 }

@@ -214,7 +214,7 @@ func TestBarriersShareRounds(t *testing.T) {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		return len(q.waiting) > 0 && len(q.wake) > 0
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	close(release)
 	wg.Wait()
 	q.close()

@@ -150,7 +150,7 @@ func TestDigestsAreComparedAndDivergenceIsFatal(t *testing.T) {
 	peers := cluster(t, 3, func(c *Config) { c.Digests.Entries, c.Digests.Interval = 1, 20*time.Millisecond })
 	peers[0].proposeMany("x", 10)
 	for _, p := range peers {
-		require.Eventually(t, func() bool { return p.Status().Compared > 0 }, 10*time.Second, 5*time.Millisecond)
+		require.Eventually(t, func() bool { return p.Status().Compared > 0 }, time.Minute, 5*time.Millisecond)
 	}
 	odd := peers[2]
 	odd.journal.setPoison()

@@ -112,7 +112,7 @@ func TestFullQueueBlocksUntilContextEnds(t *testing.T) {
 	submitted := p.Status().Entries + 1
 	hanging, err := p.ProposeAsync(ctx, []byte("hanging"))
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return p.Status().Entries == submitted }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return p.Status().Entries == submitted }, time.Minute, time.Millisecond)
 	var waiting []*Pending
 	for i := range 2 {
 		w, err := p.ProposeAsync(ctx, fmt.Append(nil, i))

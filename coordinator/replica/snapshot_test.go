@@ -150,7 +150,7 @@ func TestSnapshotsAreTakenAsTheLogGrows(t *testing.T) {
 			for range 40 {
 				p.propose(string(bytes.Repeat([]byte("x"), 500)))
 			}
-			require.Eventually(t, func() bool { return p.Status().Snapshot > 0 }, 10*time.Second, 5*time.Millisecond)
+			require.Eventually(t, func() bool { return p.Status().Snapshot > 0 }, time.Minute, 5*time.Millisecond)
 		})
 	}
 }

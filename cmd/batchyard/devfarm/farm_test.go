@@ -174,7 +174,7 @@ tasks:
 		require.Eventually(t, func() bool { return countLines(witness) >= mark }, time.Minute, 5*time.Millisecond)
 		f.kill()
 		before := countLines(beats)
-		require.Eventually(t, func() bool { return countLines(beats) > before }, 10*time.Second, time.Millisecond,
+		require.Eventually(t, func() bool { return countLines(beats) > before }, time.Minute, time.Millisecond,
 			"a task that runs goes on meanwhile")
 		f.start()
 	}
