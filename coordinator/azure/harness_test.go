@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -68,11 +69,14 @@ type harness struct {
 func newHarness(t testing.TB) *harness {
 	t.Helper()
 	h := &harness{t: t, fake: newFake()}
+	var mu sync.Mutex // requests may be answered at once
 	h.handler = azure.New(azure.Config{
 		Conn:   h.fake.dial(t),
 		Keys:   keys{},
 		Tokens: tokens{},
 		WithCaller: func(ctx context.Context, c azure.Caller) context.Context {
+			mu.Lock()
+			defer mu.Unlock()
 			h.callers = append(h.callers, c)
 			return ctx
 		},

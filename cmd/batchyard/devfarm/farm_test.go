@@ -156,12 +156,19 @@ func TestKilledCoordinatorLosesNothing(t *testing.T) {
 	file := f.write("job.yaml", fmt.Sprintf(`
 job: {id: big, poolInfo: {poolId: default}}
 tasks:
-  - id: beat
-    commandLine: "/bin/sh -c 'echo beat >> %[1]s; while [ ! -e %[3]s ]; do echo >> %[2]s; sleep 0.02; done'"
   - id: "t{{n:04}}"
-    commandLine: "/bin/sh -c 'echo {{n}} >> %[1]s; sleep 0.01'"
-    sweep: {n: {first: 1, last: %[4]d}}
-`, witness, beats, stop, tasks))
+    commandLine: "/bin/sh -c 'echo {{n}} >> %s; sleep 0.01'"
+    sweep: {n: {first: 1, last: %d}}
+`, witness, tasks))
+	for _, args := range [][]string{
+		{"job", "create", "steady", "--pool", "default"},
+		{"task", "add", "steady", "--id", "beat", "--", "/bin/sh", "-c",
+			fmt.Sprintf("echo beat >> %s; while [ ! -e %s ]; do echo >> %s; sleep 0.02; done", witness, stop, beats)},
+	} {
+		out, code := f.run(args...)
+		require.Zero(t, code, out)
+	}
+	require.Eventually(t, func() bool { return countLines(beats) > 0 }, time.Minute, 5*time.Millisecond)
 	out, code := f.run("submit", file)
 	require.Zero(t, code, out)
 
@@ -182,10 +189,12 @@ tasks:
 	select {
 	case out := <-waited:
 		require.Contains(t, out, "err=<nil>")
-		require.Contains(t, out, fmt.Sprintf("%d succeeded", tasks+1))
+		require.Contains(t, out, fmt.Sprintf("%d succeeded", tasks))
 	case <-time.After(3 * time.Minute):
 		t.Fatal("the job does not end")
 	}
+	out, code = f.run("job", "wait", "steady")
+	require.Zero(t, code, out)
 	b, err := os.ReadFile(witness)
 	require.NoError(t, err)
 	seen := map[string]int{}
