@@ -76,6 +76,8 @@ func Serve(ctx context.Context, c Config) error {
 		Quiet:             true,
 		DisableACLs:       true,
 		IAMDir:            users,
+		// Without an interval the cache is pruned without a pause; and a deleted user has to be gone at once.
+		IAMCacheDisable: true,
 	})
 	if err != nil {
 		return fmt.Errorf("object store on %s: %w", c.Address, err)
