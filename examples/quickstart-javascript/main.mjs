@@ -46,6 +46,7 @@ async function waitForTasks(seconds) {
 
 async function printOutput() {
   for (const task of await client.task.list(job)) {
+    if (task.executionInfo.result !== "success") throw new Error(`${task.id}: ${JSON.stringify(task.executionInfo.failureInfo)}`);
     const file = await client.file.getFromTask(job, task.id, "stdout.txt");
     for await (const chunk of file.readableStreamBody) process.stdout.write(`${task.id}: ${chunk}`);
   }

@@ -10,6 +10,7 @@ import uuid
 import boto3
 from azure.batch import BatchClient, models
 from azure.core.credentials import AzureNamedKeyCredential
+from botocore.config import Config
 
 BUCKET = os.environ["BATCHYARD_BUCKET"]
 RUN = uuid.uuid4().hex[:8]
@@ -56,7 +57,9 @@ def wait_for_tasks(client, seconds):
 
 def print_output(client):
     for task in client.list_tasks(JOB):
-        text = b"".join(client.get_task_file(JOB, task.id, "stdout.txt")).decode()
+        if task.execution_info.result != models.BatchTaskExecutionResult.SUCCESS:
+            raise RuntimeError(f"{task.id}: {task.execution_info.failure_info}")
+        text = b"".join(client.download_task_file(JOB, task.id, "stdout.txt")).decode()
         print(f"{task.id} on {task.node_info.node_id}: {text}", end="")
 
 
@@ -65,7 +68,7 @@ def main():
         endpoint=os.environ["AZURE_BATCH_ENDPOINT"],
         credential=AzureNamedKeyCredential(os.environ["AZURE_BATCH_ACCOUNT"], os.environ["AZURE_BATCH_ACCESS_KEY"]),
     )
-    store = boto3.client("s3")
+    store = boto3.client("s3", config=Config(signature_version="s3v4"))  # else boto3 signs URLs in a way that most stores refuse
     inputs = [upload(store, name, text) for name, text in FILES.items()]
     try:
         create_pool(client)
