@@ -81,6 +81,7 @@ func (l *Loop) pass(ctx context.Context) error {
 	now := l.Now()
 	l.turn++
 	var cmd raftlogv1.AssignTasks
+	var several raftlogv1.AssignInstances
 	again := map[state.PoolKey]bool{}
 	for key := range l.dirty {
 		room, ok := l.State.Room(key, maxTasksPerPass)
@@ -89,8 +90,12 @@ func (l *Loop) pass(ctx context.Context) error {
 			continue
 		}
 		room.Nodes = slices.DeleteFunc(room.Nodes, func(n state.NodeRoom) bool { return !l.Connected(n.UID) })
-		plans := Plan(room, l.pace.observe(room.Nodes, now), l.turn)
+		plans, instances := Plan(room, l.pace.observe(room.Nodes, now), l.turn)
+		several.Tasks = append(several.Tasks, instances...)
 		placed := 0
+		for _, plan := range instances {
+			placed += len(plan.Nodes)
+		}
 		for _, plan := range plans {
 			placed += len(plan.Tasks)
 			l.pace.gave(plan.Node, len(plan.Tasks))
@@ -104,6 +109,12 @@ func (l *Loop) pass(ctx context.Context) error {
 		}
 	}
 	l.dirty = again
+	if len(several.Tasks) > 0 {
+		_, err := l.Proposer.Propose(ctx, &raftlogv1.Command{Now: now.UnixNano(), Kind: &raftlogv1.Command_AssignInstances{AssignInstances: &several}})
+		if err != nil {
+			return err
+		}
+	}
 	if len(cmd.Nodes) == 0 {
 		return nil
 	}

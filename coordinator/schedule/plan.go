@@ -15,17 +15,21 @@ const maxTasksPerPass = 4096
 
 // Plan places queued tasks of a pool's jobs on its nodes: jobs by priority, jobs of equal priority in turns (turn says whose is first), each job's
 // tasks in the order in which they were added; a task that fits nowhere is passed over. When no slot is free, tasks go ahead of free slots as far as ahead
-// allows (attempts a node). It returns the plans of the nodes that get something.
-func Plan(room state.PoolRoom, ahead map[uint64]int, turn int) []*raftlogv1.NodePlan {
+// allows (attempts a node). It returns the plans of the nodes that get something, and those of multi-instance tasks, which come before others of their
+// priority.
+func Plan(room state.PoolRoom, ahead map[uint64]int, turn int) ([]*raftlogv1.NodePlan, []*raftlogv1.InstancesPlan) {
 	p := newPlanner(room)
 	for _, group := range byPriority(room.Jobs) {
+		if p.placeInstances(group); p.claimed {
+			return p.result(), p.several
+		}
 		p.placeGroup(group, turn, p.takeFree)
 	}
 	p.openAhead(ahead)
 	for _, group := range byPriority(room.Jobs) {
 		p.placeGroup(group, turn, p.takeAhead)
 	}
-	return p.result()
+	return p.result(), p.several
 }
 
 // byPriority splits jobs into groups of equal priority, the highest first.
@@ -73,12 +77,17 @@ type planner struct {
 	kept   map[int]bool
 	plans  map[int]*raftlogv1.NodePlan
 	placed int
+	// instances: multi-instance tasks can run here; several are the plans of those that start. claimed: one waits for nodes to become free.
+	instances bool
+	several   []*raftlogv1.InstancesPlan
+	claimed   bool
 }
 
 type aheadNode struct{ node, left int }
 
 func newPlanner(room state.PoolRoom) *planner {
 	p := &planner{nodes: room.Nodes, pack: room.Fill == apiv1.NodeFillType_NODE_FILL_TYPE_PACK, plans: map[int]*raftlogv1.NodePlan{}, kept: map[int]bool{}}
+	p.instances = room.Instances
 	for i, n := range room.Nodes {
 		if n.Exclusive {
 			p.kept[i] = true
@@ -160,6 +169,9 @@ type taker func(j *state.JobQueue, r *state.Run) (node int, ok bool)
 // takeFree finds a node with free slots: the emptiest, or when packing the fullest in which the task fits.
 func (p *planner) takeFree(j *state.JobQueue, r *state.Run) (int, bool) {
 	need := int(max(r.Slots, 1))
+	if r.Instances > 0 {
+		return 0, false
+	}
 	if r.Exclusive {
 		return p.takeWhole(j, r, need)
 	}
@@ -236,7 +248,7 @@ func (p *planner) openAhead(ahead map[uint64]int) {
 
 // takeAhead hands out allowances, the nodes in turns. Only tasks of one slot go ahead: a larger one would block what comes after it.
 func (p *planner) takeAhead(j *state.JobQueue, r *state.Run) (int, bool) {
-	if r.Slots > 1 || r.Exclusive || r.Dedicated || len(j.Barred) > 0 || len(p.ahead) == 0 {
+	if r.Slots > 1 || r.Instances > 0 || r.Exclusive || r.Dedicated || len(j.Barred) > 0 || len(p.ahead) == 0 {
 		return 0, false
 	}
 	first := p.ahead[0]

@@ -99,7 +99,9 @@ func TestPlan(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := map[uint64][]string{}
-			for _, plan := range Plan(state.PoolRoom{Fill: c.fill, Nodes: c.nodes, Jobs: c.jobs}, c.ahead, c.turn) {
+			plans, several := Plan(state.PoolRoom{Fill: c.fill, Nodes: c.nodes, Jobs: c.jobs}, c.ahead, c.turn)
+			require.Empty(t, several)
+			for _, plan := range plans {
 				require.EqualValues(t, 7, plan.Incarnation)
 				for _, task := range plan.Tasks {
 					got[plan.Node] = append(got[plan.Node], fmt.Sprintf("%d.%d", task.Job, task.Task))
@@ -111,7 +113,7 @@ func TestPlan(t *testing.T) {
 }
 
 func TestAPlanIsBounded(t *testing.T) {
-	plans := Plan(state.PoolRoom{Nodes: []state.NodeRoom{node(1, 3*maxTasksPerPass, 0)}, Jobs: []state.JobQueue{job(1, 0, 3*maxTasksPerPass)}}, nil, 0)
+	plans, _ := Plan(state.PoolRoom{Nodes: []state.NodeRoom{node(1, 3*maxTasksPerPass, 0)}, Jobs: []state.JobQueue{job(1, 0, 3*maxTasksPerPass)}}, nil, 0)
 	require.Len(t, plans, 1)
 	require.Len(t, plans[0].Tasks, maxTasksPerPass)
 }

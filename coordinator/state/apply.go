@@ -102,6 +102,8 @@ func (t *txn) dispatch(cmd *raftlogv1.Command) Result {
 		return t.addTasks(c.AddTasks)
 	case *raftlogv1.Command_AssignTasks:
 		return t.assignTasks(c.AssignTasks)
+	case *raftlogv1.Command_AssignInstances:
+		return t.assignInstances(c.AssignInstances)
 	case *raftlogv1.Command_ReportAttempts:
 		return t.reportAttempts(c.ReportAttempts)
 	case *raftlogv1.Command_RetractTasks:

@@ -30,20 +30,10 @@ func (t *txn) assign(n *node, key TaskKey) {
 		return
 	}
 	r, ok := j.queue.find(key.Task)
-	if !ok || !n.fits(r) {
+	if !ok || r.Instances > 0 || !n.fits(r) {
 		return
 	}
-	t.dequeue(j, key.Task)
-	if r.Fresh {
-		t.execs[key] = &execution{rec: &raftlogv1.TaskExecution{Phase: queued}, changed: true}
-	}
-	exec := t.change(key)
-	// An attempt that another node is still stopping is not the newest any more.
-	for _, uid := range j.held[key] {
-		t.nodes[uid].held[key].exec = nil
-	}
-	exec.Attempt++
-	exec.Node = n.rec.Uid
+	exec := t.nextAttempt(j, key, r, n)
 	h := &held{exec: exec, spec: r.Spec}
 	h.Attempt, h.Slots, h.Exclusive = exec.Attempt, r.Slots, r.Exclusive
 	if h.Waiting = t.prepare(j, n); h.Waiting {
@@ -56,6 +46,22 @@ func (t *txn) assign(n *node, key TaskKey) {
 	if !h.Waiting {
 		t.events.assigned(n, AttemptKey{key, exec.Attempt})
 	}
+}
+
+// nextAttempt takes a queued task out of the queue and begins its next attempt.
+func (t *txn) nextAttempt(j *job, key TaskKey, r Run, n *node) *raftlogv1.TaskExecution {
+	t.dequeue(j, key.Task)
+	if r.Fresh {
+		t.execs[key] = &execution{rec: &raftlogv1.TaskExecution{Phase: queued}, changed: true}
+	}
+	exec := t.change(key)
+	// An attempt that another node is still stopping is not the newest any more.
+	for _, uid := range j.held[key] {
+		t.nodes[uid].held[key].exec = nil
+	}
+	exec.Attempt++
+	exec.Node = n.rec.Uid
+	return exec
 }
 
 // fits says whether a task of the run may go beside what the node holds.
@@ -88,9 +94,16 @@ func (t *txn) reportAttempts(c *raftlogv1.ReportAttempts) Result {
 }
 
 func (t *txn) report(n *node, key TaskKey, h *held, r *agentv1.AttemptReport) {
-	if r.Phase == agentv1.AttemptPhase_ATTEMPT_PHASE_RUNNING {
+	switch r.Phase {
+	case agentv1.AttemptPhase_ATTEMPT_PHASE_RUNNING:
 		t.started(key, h, r)
 		return
+	case agentv1.AttemptPhase_ATTEMPT_PHASE_READY:
+		t.instanceReady(n, key, h, r)
+		return
+	}
+	if h.Instance != nil {
+		t.subtaskOver(key, h, r)
 	}
 	// The task's own state decides: what was completed or queued again meanwhile stays so.
 	live := h.live()
@@ -101,6 +114,10 @@ func (t *txn) report(n *node, key TaskKey, h *held, r *agentv1.AttemptReport) {
 	}
 	switch r.Phase {
 	case agentv1.AttemptPhase_ATTEMPT_PHASE_ENDED:
+		if h.Instance.GetId() > 0 && r.GetExitCode() == 0 && r.Failure == nil {
+			t.requeue(j, key, h, true) // a subtask ends with its task, or by failing: nobody knows what this is
+			return
+		}
 		t.ended(n, j, key, h, r)
 	case agentv1.AttemptPhase_ATTEMPT_PHASE_RETURNED:
 		t.requeue(j, key, h, false)
@@ -110,6 +127,9 @@ func (t *txn) report(n *node, key TaskKey, h *held, r *agentv1.AttemptReport) {
 }
 
 func (t *txn) started(key TaskKey, h *held, r *agentv1.AttemptReport) {
+	if h.Instance != nil && h.live() {
+		t.subtaskStarted(key, h, r)
+	}
 	if !h.unstarted() {
 		return
 	}
@@ -139,6 +159,9 @@ func (t *txn) ended(n *node, j *job, key TaskKey, h *held, r *agentv1.AttemptRep
 	}
 	out := lifecycle.Decide(lifecycle.AttemptEnd{Stage: r.FailureStage, ExitCode: r.ExitCode, Failure: r.Failure, Retries: exec.RetryCount},
 		constraints, spec.ExitConditions, j.rec.Job.OnTaskFailure)
+	if h.Instance != nil {
+		t.stopHeld(j, key) // the end of one is the end of all
+	}
 	totals := t.nodeTotals(n)
 	totals.TasksRun++
 	if out.Succeeded {
@@ -203,6 +226,9 @@ func (t *txn) requeue(j *job, key TaskKey, h *held, counted bool) {
 		exec.RequeueCount++
 		exec.LastRequeueTime = t.now
 	}
+	if h.Instance != nil {
+		t.stopHeld(j, key)
+	}
 	exec.StartTime = 0
 	t.move(j, exec, queued, h.Slots)
 	t.enqueue(j, key, t.heldSpec(j, key, h))
@@ -224,8 +250,12 @@ func (t *txn) stopHeld(j *job, key TaskKey) {
 
 // releaseHeld records that a node no longer holds an attempt.
 func (t *txn) releaseHeld(n *node, key TaskKey) {
-	if n.held[key].live() {
+	h := n.held[key]
+	if h.live() {
 		t.exec(key) // while it need not be read from disk
+	}
+	if h.Instance != nil {
+		t.subtaskOver(key, h, nil)
 	}
 	t.unlink(n, key)
 	t.delete(keyHeld(n.rec.Uid, key))

@@ -305,7 +305,9 @@ func (t *txn) deleteTask(c *raftlogv1.DeleteTask) Result {
 	t.withdraw(j, key)
 	t.stopHeld(j, key)
 	exec, entry := t.execution(key), t.entry(key)
-	t.countOut(j, exec, slotsOf(t.spec(j, entry.Spec)))
+	spec := t.spec(j, entry.Spec)
+	t.countOut(j, exec, slotsOf(spec))
+	t.dropSubtasks(key, instancesOf(spec), j.rec.Job.Id, entry.Id)
 	for _, uid := range j.held[key] {
 		t.nodes[uid].held[key].exec = nil
 	}

@@ -141,6 +141,10 @@ func taskSpec(edits ...func(*apiv1.Task)) []byte {
 
 func withSlots(n int32) func(*apiv1.Task) { return func(t *apiv1.Task) { t.RequiredSlots = &n } }
 
+func withInstances(n int32) func(*apiv1.Task) {
+	return func(t *apiv1.Task) { t.MultiInstanceSettings = &apiv1.MultiInstanceSettings{NumberOfInstances: &n} }
+}
+
 func withRetries(n int32) func(*apiv1.Task) {
 	return func(t *apiv1.Task) { t.Constraints.MaxTaskRetryCount = &n }
 }

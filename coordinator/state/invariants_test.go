@@ -28,6 +28,9 @@ type storedTask struct {
 	exec  *raftlogv1.TaskExecution
 	fresh bool // no execution is stored
 	slots int64
+	// instances is on how many nodes it runs; several: as a multi-instance task.
+	instances int
+	several   bool
 }
 
 // storedTasks reads all tasks of a job from the tables.
@@ -39,6 +42,10 @@ func storedTasks(t require.TestingT, s *Store, j *job) map[uint64]*storedTask {
 		spec, err := s.specOf(j, task.entry.Spec)
 		require.NoError(t, err)
 		task.slots = int64(max(1, spec.GetRequiredSlots()))
+		task.instances, task.several = 1, spec.MultiInstanceSettings != nil
+		if task.several {
+			task.instances = int(max(1, spec.MultiInstanceSettings.GetNumberOfInstances()))
+		}
 		out[binary.BigEndian.Uint64(key)] = task
 		return nil
 	}))
@@ -63,6 +70,7 @@ func checkInvariants(t require.TestingT, s *Store) {
 		checkWaiting(t, s, j, tasks)
 		checkJob(t, s, j, tasks)
 		checkSites(t, s, j)
+		checkInstances(t, s, j, tasks)
 	}
 	checkNodes(t, s)
 	checkSchedules(t, s)
@@ -152,7 +160,7 @@ func checkCounts(t require.TestingT, j *job, tasks map[uint64]*storedTask) {
 func checkQueue(t require.TestingT, j *job, tasks map[uint64]*storedTask) {
 	queuedTasks := map[uint64]bool{}
 	var last Run
-	var sum uint64
+	var sum, places uint64
 	j.queue.runs.Ascend(func(r Run) bool {
 		require.LessOrEqual(t, r.First, r.Last)
 		require.Greater(t, r.First, last.Last, "runs overlap")
@@ -161,6 +169,9 @@ func checkQueue(t require.TestingT, j *job, tasks map[uint64]*storedTask) {
 			task := tasks[n]
 			require.NotNil(t, task, "queued task %d does not exist", n)
 			require.Equal(t, Run{Spec: task.entry.Spec, Slots: int32(task.slots), Fresh: task.fresh}, Run{Spec: r.Spec, Slots: r.Slots, Fresh: r.Fresh})
+			require.Equal(t, task.several, r.Instances > 0)
+			require.EqualValues(t, task.instances, max(1, r.Instances))
+			places += uint64(task.instances)
 			require.Equal(t, n == managerTask && j.rec.Job.JobManagerTask != nil, r.Exclusive)
 			queuedTasks[n] = true
 		}
@@ -169,6 +180,7 @@ func checkQueue(t require.TestingT, j *job, tasks map[uint64]*storedTask) {
 		return true
 	})
 	require.Equal(t, sum, j.queue.count)
+	require.Equal(t, places, j.queue.places)
 	require.Empty(t, j.queue.touched, "runs that were not written")
 	for n, task := range tasks {
 		require.Equal(t, task.exec.Phase == queued, queuedTasks[n], "task %d is %v", n, task.exec.Phase)
@@ -188,7 +200,10 @@ func checkHeldTasks(t require.TestingT, s *Store, j *job, tasks map[uint64]*stor
 			require.Equal(t, newest, h.exec != nil, "task %v: attempt %d", key, h.Attempt)
 			if newest {
 				require.True(t, proto.Equal(task.exec, h.exec))
-				require.Equal(t, uid, task.exec.Node)
+				if h.Instance.GetId() == 0 {
+					require.Equal(t, uid, task.exec.Node)
+				}
+				require.Equal(t, task.several, h.Instance != nil)
 			}
 			if h.live() {
 				live[key.Task]++
@@ -200,12 +215,53 @@ func checkHeldTasks(t require.TestingT, s *Store, j *job, tasks map[uint64]*stor
 	for n, task := range tasks {
 		want := 0
 		if p := task.exec.Phase; p == assigned || p == running || p == preparing {
-			want = 1
+			want = task.instances
 		}
 		if j.rec.Job.State == jobDeleting && live[n] == 0 {
 			continue // what its attempts say is not taken in any more
 		}
 		require.Equal(t, want, live[n], "live attempts of task %d, which is %v", n, task.exec.Phase)
+	}
+}
+
+// checkInstances checks that all instances of a multi-instance task are with a node each, and that the records of its subtasks say so.
+func checkInstances(t require.TestingT, s *Store, j *job, tasks map[uint64]*storedTask) {
+	records := map[TaskKey]map[uint32]*raftlogv1.SubtaskRecord{}
+	require.NoError(t, s.scan(keyNumber(tableSubtask, j.rec.Uid), func(rest, value []byte) error {
+		key, rec := TaskKey{j.rec.Uid, binary.BigEndian.Uint64(rest)}, &raftlogv1.SubtaskRecord{}
+		require.NotNil(t, tasks[key.Task], "a subtask without a task")
+		if records[key] == nil {
+			records[key] = map[uint32]*raftlogv1.SubtaskRecord{}
+		}
+		records[key][binary.BigEndian.Uint32(rest[8:])] = rec
+		return proto.Unmarshal(value, rec)
+	}))
+	for n, task := range tasks {
+		key := TaskKey{j.rec.Uid, n}
+		if !task.several || task.exec.Attempt == 0 {
+			require.Empty(t, records[key])
+			continue
+		}
+		require.Len(t, records[key], task.instances-1)
+		held := map[uint32]*held{}
+		for _, one := range s.instances(key, task.exec.Attempt) {
+			id := one.held.Instance.Id
+			require.Nil(t, held[id], "instance %d is with two nodes", id)
+			held[id] = one.held
+			require.EqualValues(t, task.instances, one.held.Instance.Of)
+			require.Equal(t, one.held.Attempt, task.exec.Attempt)
+			if id > 0 {
+				require.Equal(t, one.node.rec.Uid, records[key][id].Node)
+			}
+		}
+		for id, rec := range records[key] {
+			require.Equal(t, task.exec.Attempt, rec.Attempt)
+			require.Equal(t, held[id] == nil, rec.State == subtaskCompleted, "subtask %d of %v is %v", id, key, rec.State)
+			require.LessOrEqual(t, rec.PreviousStateTime, rec.StateTime)
+			if rec.State == subtaskRunning {
+				require.NotZero(t, rec.StartTime)
+			}
+		}
 	}
 }
 

@@ -33,10 +33,11 @@ const (
 	tableToken     = 'k' // id → JoinTokenRecord
 	tableMember    = 'm' // id → MemberRecord
 	tableSite      = 'w' // job, node → JobNode
+	tableSubtask   = 'g' // job, task, instance → SubtaskRecord
 )
 
 // jobTables are the tables whose keys begin with a job's number.
-var jobTables = [...]byte{tableCounts, tableSpec, tableSpecHash, tableEntry, tableExecution, tableTaskID, tableQueue, tableDependent, tableRanges, tableSatisfied, tableHopeless, tableLastID, tableSite}
+var jobTables = [...]byte{tableCounts, tableSpec, tableSpecHash, tableEntry, tableExecution, tableTaskID, tableQueue, tableDependent, tableRanges, tableSatisfied, tableHopeless, tableLastID, tableSite, tableSubtask}
 
 func keyName(table byte, name string) []byte { return append([]byte{table}, name...) }
 
@@ -76,6 +77,10 @@ func keyHeld(node uint64, t TaskKey) []byte {
 	b = binary.BigEndian.AppendUint64(b, node)
 	b = binary.BigEndian.AppendUint64(b, t.Job)
 	return binary.BigEndian.AppendUint64(b, t.Task)
+}
+
+func keySubtask(t TaskKey, id uint32) []byte {
+	return binary.BigEndian.AppendUint32(keyTask(tableSubtask, t.Job, t.Task), id)
 }
 
 // keyDependent takes the id in lower case.

@@ -182,7 +182,7 @@ func (s *Store) loadQueues() error {
 			return err
 		}
 		j.queue.runs.ReplaceOrInsert(r)
-		j.queue.count += r.Last - r.First + 1
+		j.queue.enter(r)
 		return nil
 	})
 }

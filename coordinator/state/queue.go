@@ -16,12 +16,16 @@ type Run struct {
 	Fresh       bool
 	// Exclusive ones need a node for themselves, Dedicated ones a dedicated node.
 	Exclusive, Dedicated bool
+	// Instances is on how many nodes at once each task runs; 0: it is no multi-instance task.
+	Instances int32
 }
 
 // queue holds the runs of a job in the order of task numbers, and counts their tasks.
 type queue struct {
 	runs  *btree.BTreeG[Run]
 	count uint64
+	// places is how many nodes the tasks would run on if all ran.
+	places uint64
 	// touched maps the first tasks of runs that were changed to whether such a run is on disk, until the changes are written.
 	touched map[uint64]bool
 }
@@ -32,7 +36,7 @@ func newQueue() *queue {
 
 // add queues First to Last of r, joining it to neighbours of the same class.
 func (q *queue) add(r Run) {
-	q.count += r.Last - r.First + 1
+	q.enter(r)
 	if before, ok := q.atOrBefore(r.First); ok && before.Last+1 == r.First && sameClass(before, r) {
 		r.First = before.First
 	}
@@ -43,6 +47,13 @@ func (q *queue) add(r Run) {
 	q.put(r)
 }
 
+// enter counts the tasks of a run.
+func (q *queue) enter(r Run) {
+	tasks := r.Last - r.First + 1
+	q.count += tasks
+	q.places += tasks * uint64(max(1, r.Instances))
+}
+
 // remove takes one task out; it returns the run that held it.
 func (q *queue) remove(task uint64) (Run, bool) {
 	held, ok := q.find(task)
@@ -50,6 +61,7 @@ func (q *queue) remove(task uint64) (Run, bool) {
 		return Run{}, false
 	}
 	q.count--
+	q.places -= uint64(max(1, held.Instances))
 	if task > held.First {
 		left := held
 		left.Last = task - 1
@@ -119,6 +131,7 @@ const (
 	runFresh = 1 << iota
 	runExclusive
 	runDedicated
+	runInstances // their number follows the flags
 )
 
 func encodeRun(r Run) []byte {
@@ -132,10 +145,16 @@ func encodeRun(r Run) []byte {
 	if r.Dedicated {
 		flags |= runDedicated
 	}
+	if r.Instances > 0 {
+		flags |= runInstances
+	}
 	b := binary.AppendUvarint(make([]byte, 0, 16), r.Last-r.First)
 	b = binary.AppendUvarint(b, uint64(r.Spec))
 	b = binary.AppendUvarint(b, uint64(r.Slots))
-	return append(b, flags)
+	if b = append(b, flags); r.Instances > 0 {
+		b = binary.AppendUvarint(b, uint64(r.Instances))
+	}
+	return b
 }
 
 func decodeRun(first uint64, b []byte) (Run, error) {
@@ -147,11 +166,20 @@ func decodeRun(first uint64, b []byte) (Run, error) {
 		}
 		fields[i], b = v, b[n:]
 	}
-	if len(b) != 1 {
+	if len(b) == 0 {
+		return Run{}, fmt.Errorf("run of queued tasks at %d: it has no flags", first)
+	}
+	flags, b := b[0], b[1:]
+	instances := uint64(0)
+	if flags&runInstances != 0 {
+		v, n := binary.Uvarint(b)
+		instances, b = v, b[max(n, 0):]
+	}
+	if len(b) != 0 {
 		return Run{}, fmt.Errorf("run of queued tasks at %d: %d bytes are left", first, len(b))
 	}
 	return Run{
-		First: first, Last: first + fields[0], Spec: uint32(fields[1]), Slots: int32(fields[2]),
-		Fresh: b[0]&runFresh != 0, Exclusive: b[0]&runExclusive != 0, Dedicated: b[0]&runDedicated != 0,
+		First: first, Last: first + fields[0], Spec: uint32(fields[1]), Slots: int32(fields[2]), Instances: int32(instances),
+		Fresh: flags&runFresh != 0, Exclusive: flags&runExclusive != 0, Dedicated: flags&runDedicated != 0,
 	}, nil
 }

@@ -28,7 +28,7 @@ func (c *chooser) command() *raftlogv1.Command {
 		c.scheduleChange, c.stepSchedule, c.stepSchedule,
 	}
 	for range 4 {
-		kinds = append(kinds, c.assign, c.assign, c.report, c.report, c.report, c.taskChange)
+		kinds = append(kinds, c.assign, c.assign, c.assignInstances, c.report, c.report, c.report, c.taskChange)
 	}
 	return command(c.now, rapid.SampledFrom(kinds).Draw(c.T, "kind")())
 }
@@ -57,8 +57,8 @@ func (c *chooser) taskID() string {
 }
 
 func (c *chooser) createPool() any {
-	slots := rapid.SampledFrom([]int32{1, 2, 4}).Draw(c.T, "slots")
-	return &raftlogv1.CreatePool{Pool: &apiv1.Pool{Id: c.poolID(), TaskSlotsPerNode: &slots, StartTask: c.startTask()}}
+	slots := rapid.SampledFrom([]int32{1, 1, 2, 4}).Draw(c.T, "slots")
+	return &raftlogv1.CreatePool{Pool: &apiv1.Pool{Id: c.poolID(), TaskSlotsPerNode: &slots, StartTask: c.startTask(), EnableInterNodeCommunication: proto.Bool(!c.chance("apart", 4))}}
 }
 
 func (c *chooser) startTask() *apiv1.StartTask {
@@ -232,14 +232,14 @@ func (c *chooser) specs() [][]byte {
 	}
 	return [][]byte{
 		taskSpec(), taskSpec(withRetries(1)), taskSpec(withSlots(2), withExit(exit)), taskSpec(withSlots(-7)),
-		{}, {0xff, 0xff, 0xff},
+		{}, {0xff, 0xff, 0xff}, taskSpec(withInstances(2)), taskSpec(withInstances(3), withRetries(1)), taskSpec(withInstances(-1)),
 	}
 }
 
 func (c *chooser) addTasks() any {
 	cmd := &raftlogv1.AddTasks{JobId: c.jobID(), Specs: c.specs()}
 	for range rapid.IntRange(0, 5).Draw(c.T, "tasks") {
-		task := &raftlogv1.NewTask{Id: c.taskID(), Spec: rapid.SampledFrom([]uint32{0, 0, 0, 1, 2, 3, 4, 5, 6}).Draw(c.T, "spec")}
+		task := &raftlogv1.NewTask{Id: c.taskID(), Spec: rapid.SampledFrom([]uint32{0, 0, 0, 1, 2, 3, 4, 5, 6, 6, 6, 7, 8, 9}).Draw(c.T, "spec")}
 		if c.chance("depends", 2) {
 			task.DependsOn = c.dependencies()
 		}
@@ -297,6 +297,32 @@ func (c *chooser) assign() any {
 	return cmd
 }
 
+// assignInstances mostly finds a multi-instance task and as many nodes as it needs.
+func (c *chooser) assignInstances() any {
+	key := c.someTask()
+	var r Run
+	for _, uid := range sortedKeys(c.s.jobByUID) {
+		c.s.jobByUID[uid].queue.runs.Ascend(func(other Run) bool {
+			if other.Instances > 0 {
+				key, r = TaskKey{uid, other.First}, other
+			}
+			return r.Instances == 0
+		})
+	}
+	plan := &raftlogv1.InstancesPlan{Job: key.Job, Task: key.Task}
+	for _, uid := range sortedKeys(c.s.nodes) {
+		n := c.s.nodes[uid]
+		if n.ready() && len(n.held) == 0 && len(plan.Nodes) < int(r.Instances) {
+			plan.Nodes = append(plan.Nodes, &raftlogv1.InstanceNode{Node: uid, Incarnation: n.rec.Incarnation})
+		}
+	}
+	if c.chance("wrong", 6) {
+		uid, incarnation := c.someNode((*node).ready)
+		plan.Nodes = append(plan.Nodes, &raftlogv1.InstanceNode{Node: uid, Incarnation: incarnation})
+	}
+	return &raftlogv1.AssignInstances{Tasks: []*raftlogv1.InstancesPlan{plan}}
+}
+
 func (c *chooser) someAttempt(uid uint64) *agentv1.AttemptRef {
 	n := c.s.nodes[uid]
 	if n != nil && c.chance("special", 2) {
@@ -321,7 +347,7 @@ func (c *chooser) report() any {
 	for range rapid.IntRange(1, 3).Draw(c.T, "reports") {
 		r := &agentv1.AttemptReport{
 			Ref:          c.someAttempt(cmd.Node),
-			Phase:        rapid.SampledFrom([]agentv1.AttemptPhase{0, 1, 1, 1, 2, 2, 2, 2, 3, 4, 5}).Draw(c.T, "phase"),
+			Phase:        rapid.SampledFrom([]agentv1.AttemptPhase{0, 1, 1, 1, 2, 2, 2, 2, 3, 4, 5, 6, 6}).Draw(c.T, "phase"),
 			FailureStage: agentv1.FailureStage(rapid.IntRange(0, 3).Draw(c.T, "stage")),
 			StartTime:    rapid.SampledFrom([]int64{0, -1, start, math.MaxInt64}).Draw(c.T, "started"),
 		}

@@ -263,7 +263,8 @@ func (t *txn) enqueue(j *job, key TaskKey, spec uint32) {
 
 // runOf is the run of one task.
 func (t *txn) runOf(j *job, task uint64, spec uint32) Run {
-	r := Run{First: task, Last: task, Spec: spec, Slots: slotsOf(t.spec(j, spec))}
+	s := t.spec(j, spec)
+	r := Run{First: task, Last: task, Spec: spec, Slots: slotsOf(s), Instances: instancesOf(s)}
 	if manager := j.rec.Job.JobManagerTask; manager != nil && task == managerTask {
 		r.Exclusive = unlessFalse(manager.RunExclusive)
 		r.Dedicated = !unlessFalse(manager.AllowLowPriorityNode)

@@ -2,7 +2,7 @@ package state
 
 // PoolLoad is what formulas can ask of the work on a pool.
 type PoolLoad struct {
-	// Tasks that wait for a node, those of disabled jobs and those that wait for other tasks left out, and tasks that run.
+	// Tasks that wait for a node, a multi-instance task once for each node that it needs, those of disabled jobs and those that wait for other tasks left out, and tasks that run.
 	Active, Running uint64
 	// Tasks that have ended, of the jobs that there are.
 	Succeeded, Failed int64
@@ -19,7 +19,7 @@ func (s *Store) PoolLoad(key PoolKey) (PoolLoad, bool) {
 	var out PoolLoad
 	for _, j := range p.jobs {
 		if j.rec.Job.State == jobActive {
-			out.Active += j.queue.count
+			out.Active += j.queue.places
 		}
 		out.Succeeded += j.counts.GetSucceeded()
 		out.Failed += j.counts.GetFailed()

@@ -42,10 +42,12 @@ type JobQueue struct {
 
 // PoolRoom is what scheduling sees of a pool.
 type PoolRoom struct {
-	Key   PoolKey
-	Fill  apiv1.NodeFillType
-	Nodes []NodeRoom
-	Jobs  []JobQueue
+	Key  PoolKey
+	Fill apiv1.NodeFillType
+	// Instances: multi-instance tasks can run in it.
+	Instances bool
+	Nodes     []NodeRoom
+	Jobs      []JobQueue
 }
 
 // Room returns the nodes of a pool that can be given tasks and the jobs that have tasks for them, with at most maxTasks tasks (in at most
@@ -57,7 +59,7 @@ func (s *Store) Room(key PoolKey, maxTasks int) (PoolRoom, bool) {
 	if !ok {
 		return PoolRoom{}, false
 	}
-	room := PoolRoom{Key: key, Fill: p.rec.Pool.GetTaskSchedulingPolicy().GetNodeFillType()}
+	room := PoolRoom{Key: key, Fill: p.rec.Pool.GetTaskSchedulingPolicy().GetNodeFillType(), Instances: p.runsInstances()}
 	for _, j := range p.jobs {
 		if j.queue.count > 0 && j.rec.Job.State == jobActive {
 			room.Jobs = append(room.Jobs, jobQueue(j, maxTasks))
@@ -90,12 +92,14 @@ func jobQueue(j *job, maxTasks int) JobQueue {
 		}
 	}
 	// Tasks of one size must not hide those of another behind them: they may be too large for every node.
-	tasks := map[int32]uint64{}
+	type size struct{ slots, instances int32 }
+	tasks := map[size]uint64{}
 	scanned := 0
 	j.queue.runs.Ascend(func(r Run) bool {
-		if scanned++; tasks[r.Slots] < uint64(maxTasks) {
+		of := size{r.Slots, r.Instances}
+		if scanned++; tasks[of] < uint64(maxTasks) {
 			q.Runs = append(q.Runs, r)
-			tasks[r.Slots] += r.Last - r.First + 1
+			tasks[of] += r.Last - r.First + 1
 		}
 		return scanned < maxTasks
 	})
@@ -125,6 +129,8 @@ type HeldTask struct {
 	// Live: the attempt is its task's newest and the task is not completed.
 	Live bool
 	Kind agentv1.AssignmentKind
+	// Instance is its place in a multi-instance task; nil for others.
+	Instance *agentv1.Instance
 	// Token: the task has asked for a token of its job.
 	Token bool
 }
@@ -177,6 +183,7 @@ func (s *Store) heldTasks(n *node, keys []AttemptKey) ([]HeldTask, error) {
 			task.Live = h.live()
 			task.Constraints = h.exec.Constraints
 			task.JobID, task.Priority = j.rec.Job.Id, j.rec.Job.GetPriority()
+			task.Instance = s.place(key.TaskKey, h)
 			if err := readEntry(it, &task); err != nil {
 				return nil, err
 			}

@@ -38,6 +38,8 @@ const (
 	AttemptPhase_ATTEMPT_PHASE_LOST AttemptPhase = 4
 	// Stopped on request, all its processes gone; nothing else is to be said of it.
 	AttemptPhase_ATTEMPT_PHASE_RELEASED AttemptPhase = 5
+	// Of an instance of a multi-instance task: its coordination command has succeeded; it waits for the others, or the task's end.
+	AttemptPhase_ATTEMPT_PHASE_READY AttemptPhase = 6
 )
 
 // Enum value maps for AttemptPhase.
@@ -49,6 +51,7 @@ var (
 		3: "ATTEMPT_PHASE_RETURNED",
 		4: "ATTEMPT_PHASE_LOST",
 		5: "ATTEMPT_PHASE_RELEASED",
+		6: "ATTEMPT_PHASE_READY",
 	}
 	AttemptPhase_value = map[string]int32{
 		"ATTEMPT_PHASE_UNSPECIFIED": 0,
@@ -57,6 +60,7 @@ var (
 		"ATTEMPT_PHASE_RETURNED":    3,
 		"ATTEMPT_PHASE_LOST":        4,
 		"ATTEMPT_PHASE_RELEASED":    5,
+		"ATTEMPT_PHASE_READY":       6,
 	}
 )
 
@@ -2141,8 +2145,10 @@ type Assignment struct {
 	Kind        AssignmentKind      `protobuf:"varint,8,opt,name=kind,proto3,enum=batchyard.agent.v1.AssignmentKind" json:"kind,omitempty"`
 	// For the task's environment; empty: none.
 	AuthenticationToken string `protobuf:"bytes,9,opt,name=authentication_token,json=authenticationToken,proto3" json:"authentication_token,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// Where the task is a multi-instance one. It is sent again, changed, to a primary that is to proceed.
+	Instance      *Instance `protobuf:"bytes,20,opt,name=instance,proto3" json:"instance,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Assignment) Reset() {
@@ -2238,6 +2244,129 @@ func (x *Assignment) GetAuthenticationToken() string {
 	return ""
 }
 
+func (x *Assignment) GetInstance() *Instance {
+	if x != nil {
+		return x.Instance
+	}
+	return nil
+}
+
+// Instance is one of those that make up a multi-instance task, each on a node of its own.
+type Instance struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 0: the primary, which runs the task's own command.
+	Id uint32 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The nodes of all of them, in the order of their ids.
+	Peers []*InstancePeer `protobuf:"bytes,2,rep,name=peers,proto3" json:"peers,omitempty"`
+	// The coordination command has succeeded everywhere: the primary's own command is to be run.
+	Proceed       bool `protobuf:"varint,3,opt,name=proceed,proto3" json:"proceed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Instance) Reset() {
+	*x = Instance{}
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Instance) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Instance) ProtoMessage() {}
+
+func (x *Instance) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Instance.ProtoReflect.Descriptor instead.
+func (*Instance) Descriptor() ([]byte, []int) {
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Instance) GetId() uint32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Instance) GetPeers() []*InstancePeer {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+func (x *Instance) GetProceed() bool {
+	if x != nil {
+		return x.Proceed
+	}
+	return false
+}
+
+type InstancePeer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	IpAddress     string                 `protobuf:"bytes,1,opt,name=ip_address,json=ipAddress,proto3" json:"ip_address,omitempty"`
+	Cpus          int32                  `protobuf:"varint,2,opt,name=cpus,proto3" json:"cpus,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InstancePeer) Reset() {
+	*x = InstancePeer{}
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InstancePeer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InstancePeer) ProtoMessage() {}
+
+func (x *InstancePeer) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InstancePeer.ProtoReflect.Descriptor instead.
+func (*InstancePeer) Descriptor() ([]byte, []int) {
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *InstancePeer) GetIpAddress() string {
+	if x != nil {
+		return x.IpAddress
+	}
+	return ""
+}
+
+func (x *InstancePeer) GetCpus() int32 {
+	if x != nil {
+		return x.Cpus
+	}
+	return 0
+}
+
 type Removal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Ref   *AttemptRef            `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
@@ -2251,7 +2380,7 @@ type Removal struct {
 
 func (x *Removal) Reset() {
 	*x = Removal{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2263,7 +2392,7 @@ func (x *Removal) String() string {
 func (*Removal) ProtoMessage() {}
 
 func (x *Removal) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2276,7 +2405,7 @@ func (x *Removal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Removal.ProtoReflect.Descriptor instead.
 func (*Removal) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Removal) GetRef() *AttemptRef {
@@ -2331,7 +2460,7 @@ type FileRequest struct {
 
 func (x *FileRequest) Reset() {
 	*x = FileRequest{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2343,7 +2472,7 @@ func (x *FileRequest) String() string {
 func (*FileRequest) ProtoMessage() {}
 
 func (x *FileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2356,7 +2485,7 @@ func (x *FileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileRequest.ProtoReflect.Descriptor instead.
 func (*FileRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *FileRequest) GetId() string {
@@ -2461,7 +2590,7 @@ type TransferChunk struct {
 
 func (x *TransferChunk) Reset() {
 	*x = TransferChunk{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2473,7 +2602,7 @@ func (x *TransferChunk) String() string {
 func (*TransferChunk) ProtoMessage() {}
 
 func (x *TransferChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2486,7 +2615,7 @@ func (x *TransferChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferChunk.ProtoReflect.Descriptor instead.
 func (*TransferChunk) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TransferChunk) GetId() string {
@@ -2595,7 +2724,7 @@ type FileError struct {
 
 func (x *FileError) Reset() {
 	*x = FileError{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2607,7 +2736,7 @@ func (x *FileError) String() string {
 func (*FileError) ProtoMessage() {}
 
 func (x *FileError) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2620,7 +2749,7 @@ func (x *FileError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileError.ProtoReflect.Descriptor instead.
 func (*FileError) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *FileError) GetCode() string {
@@ -2645,7 +2774,7 @@ type TransferDone struct {
 
 func (x *TransferDone) Reset() {
 	*x = TransferDone{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2657,7 +2786,7 @@ func (x *TransferDone) String() string {
 func (*TransferDone) ProtoMessage() {}
 
 func (x *TransferDone) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2670,7 +2799,7 @@ func (x *TransferDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferDone.ProtoReflect.Descriptor instead.
 func (*TransferDone) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 var File_batchyard_agent_v1_agent_proto protoreflect.FileDescriptor
@@ -2824,7 +2953,7 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\x03job\x18\x01 \x01(\x04R\x03job\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\rR\x04spec\x12*\n" +
 	"\x04task\x18\x03 \x01(\v2\x16.batchyard.api.v1.TaskR\x04task\x12?\n" +
-	"\bpackages\x18\x04 \x03(\v2#.batchyard.agent.v1.PackageLocationR\bpackages\"\xf0\x02\n" +
+	"\bpackages\x18\x04 \x03(\v2#.batchyard.agent.v1.PackageLocationR\bpackages\"\xaa\x03\n" +
 	"\n" +
 	"Assignment\x120\n" +
 	"\x03ref\x18\x01 \x01(\v2\x1e.batchyard.agent.v1.AttemptRefR\x03ref\x12\x12\n" +
@@ -2835,7 +2964,16 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\bpriority\x18\x06 \x01(\x05R\bpriority\x12C\n" +
 	"\vconstraints\x18\a \x01(\v2!.batchyard.api.v1.TaskConstraintsR\vconstraints\x126\n" +
 	"\x04kind\x18\b \x01(\x0e2\".batchyard.agent.v1.AssignmentKindR\x04kind\x121\n" +
-	"\x14authentication_token\x18\t \x01(\tR\x13authenticationToken\"\xa0\x01\n" +
+	"\x14authentication_token\x18\t \x01(\tR\x13authenticationToken\x128\n" +
+	"\binstance\x18\x14 \x01(\v2\x1c.batchyard.agent.v1.InstanceR\binstance\"l\n" +
+	"\bInstance\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\rR\x02id\x126\n" +
+	"\x05peers\x18\x02 \x03(\v2 .batchyard.agent.v1.InstancePeerR\x05peers\x12\x18\n" +
+	"\aproceed\x18\x03 \x01(\bR\aproceed\"A\n" +
+	"\fInstancePeer\x12\x1d\n" +
+	"\n" +
+	"ip_address\x18\x01 \x01(\tR\tipAddress\x12\x12\n" +
+	"\x04cpus\x18\x02 \x01(\x05R\x04cpus\"\xa0\x01\n" +
 	"\aRemoval\x120\n" +
 	"\x03ref\x18\x01 \x01(\v2\x1e.batchyard.agent.v1.AttemptRefR\x03ref\x123\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1f.batchyard.agent.v1.RemovalKindR\x04kind\x12\x15\n" +
@@ -2866,14 +3004,15 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\tFileError\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"\x0e\n" +
-	"\fTransferDone*\xb1\x01\n" +
+	"\fTransferDone*\xca\x01\n" +
 	"\fAttemptPhase\x12\x1d\n" +
 	"\x19ATTEMPT_PHASE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ATTEMPT_PHASE_RUNNING\x10\x01\x12\x17\n" +
 	"\x13ATTEMPT_PHASE_ENDED\x10\x02\x12\x1a\n" +
 	"\x16ATTEMPT_PHASE_RETURNED\x10\x03\x12\x16\n" +
 	"\x12ATTEMPT_PHASE_LOST\x10\x04\x12\x1a\n" +
-	"\x16ATTEMPT_PHASE_RELEASED\x10\x05*\x89\x01\n" +
+	"\x16ATTEMPT_PHASE_RELEASED\x10\x05\x12\x17\n" +
+	"\x13ATTEMPT_PHASE_READY\x10\x06*\x89\x01\n" +
 	"\fFailureStage\x12\x1d\n" +
 	"\x19FAILURE_STAGE_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cFAILURE_STAGE_PRE_PROCESSING\x10\x01\x12\x19\n" +
@@ -2914,7 +3053,7 @@ func file_batchyard_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_batchyard_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_batchyard_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_batchyard_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_batchyard_agent_v1_agent_proto_goTypes = []any{
 	(AttemptPhase)(0),             // 0: batchyard.agent.v1.AttemptPhase
 	(FailureStage)(0),             // 1: batchyard.agent.v1.FailureStage
@@ -2945,23 +3084,25 @@ var file_batchyard_agent_v1_agent_proto_goTypes = []any{
 	(*PackageLocation)(nil),       // 26: batchyard.agent.v1.PackageLocation
 	(*TaskSpec)(nil),              // 27: batchyard.agent.v1.TaskSpec
 	(*Assignment)(nil),            // 28: batchyard.agent.v1.Assignment
-	(*Removal)(nil),               // 29: batchyard.agent.v1.Removal
-	(*FileRequest)(nil),           // 30: batchyard.agent.v1.FileRequest
-	(*TransferChunk)(nil),         // 31: batchyard.agent.v1.TransferChunk
-	(*FileError)(nil),             // 32: batchyard.agent.v1.FileError
-	(*TransferDone)(nil),          // 33: batchyard.agent.v1.TransferDone
-	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
-	(*v1.TaskFailureInfo)(nil),    // 35: batchyard.api.v1.TaskFailureInfo
-	(*v1.StoreAccess)(nil),        // 36: batchyard.api.v1.StoreAccess
-	(*durationpb.Duration)(nil),   // 37: google.protobuf.Duration
-	(*v1.EnvironmentSetting)(nil), // 38: batchyard.api.v1.EnvironmentSetting
-	(*v1.Task)(nil),               // 39: batchyard.api.v1.Task
-	(*v1.TaskConstraints)(nil),    // 40: batchyard.api.v1.TaskConstraints
-	(*v1.NodeFile)(nil),           // 41: batchyard.api.v1.NodeFile
+	(*Instance)(nil),              // 29: batchyard.agent.v1.Instance
+	(*InstancePeer)(nil),          // 30: batchyard.agent.v1.InstancePeer
+	(*Removal)(nil),               // 31: batchyard.agent.v1.Removal
+	(*FileRequest)(nil),           // 32: batchyard.agent.v1.FileRequest
+	(*TransferChunk)(nil),         // 33: batchyard.agent.v1.TransferChunk
+	(*FileError)(nil),             // 34: batchyard.agent.v1.FileError
+	(*TransferDone)(nil),          // 35: batchyard.agent.v1.TransferDone
+	(*timestamppb.Timestamp)(nil), // 36: google.protobuf.Timestamp
+	(*v1.TaskFailureInfo)(nil),    // 37: batchyard.api.v1.TaskFailureInfo
+	(*v1.StoreAccess)(nil),        // 38: batchyard.api.v1.StoreAccess
+	(*durationpb.Duration)(nil),   // 39: google.protobuf.Duration
+	(*v1.EnvironmentSetting)(nil), // 40: batchyard.api.v1.EnvironmentSetting
+	(*v1.Task)(nil),               // 41: batchyard.api.v1.Task
+	(*v1.TaskConstraints)(nil),    // 42: batchyard.api.v1.TaskConstraints
+	(*v1.NodeFile)(nil),           // 43: batchyard.api.v1.NodeFile
 }
 var file_batchyard_agent_v1_agent_proto_depIdxs = []int32{
 	9,  // 0: batchyard.agent.v1.JoinRequest.facts:type_name -> batchyard.agent.v1.NodeFacts
-	34, // 1: batchyard.agent.v1.NodeFacts.boot_time:type_name -> google.protobuf.Timestamp
+	36, // 1: batchyard.agent.v1.NodeFacts.boot_time:type_name -> google.protobuf.Timestamp
 	12, // 2: batchyard.agent.v1.AgentMessage.hello:type_name -> batchyard.agent.v1.Hello
 	13, // 3: batchyard.agent.v1.AgentMessage.heartbeat:type_name -> batchyard.agent.v1.Heartbeat
 	14, // 4: batchyard.agent.v1.AgentMessage.reports:type_name -> batchyard.agent.v1.Reports
@@ -2970,54 +3111,56 @@ var file_batchyard_agent_v1_agent_proto_depIdxs = []int32{
 	15, // 7: batchyard.agent.v1.Reports.reports:type_name -> batchyard.agent.v1.AttemptReport
 	10, // 8: batchyard.agent.v1.AttemptReport.ref:type_name -> batchyard.agent.v1.AttemptRef
 	0,  // 9: batchyard.agent.v1.AttemptReport.phase:type_name -> batchyard.agent.v1.AttemptPhase
-	35, // 10: batchyard.agent.v1.AttemptReport.failure:type_name -> batchyard.api.v1.TaskFailureInfo
+	37, // 10: batchyard.agent.v1.AttemptReport.failure:type_name -> batchyard.api.v1.TaskFailureInfo
 	1,  // 11: batchyard.agent.v1.AttemptReport.failure_stage:type_name -> batchyard.agent.v1.FailureStage
 	22, // 12: batchyard.agent.v1.CoordinatorMessage.welcome:type_name -> batchyard.agent.v1.Welcome
 	24, // 13: batchyard.agent.v1.CoordinatorMessage.assignments:type_name -> batchyard.agent.v1.Assignments
 	23, // 14: batchyard.agent.v1.CoordinatorMessage.heartbeat_ack:type_name -> batchyard.agent.v1.HeartbeatAck
-	30, // 15: batchyard.agent.v1.CoordinatorMessage.file:type_name -> batchyard.agent.v1.FileRequest
+	32, // 15: batchyard.agent.v1.CoordinatorMessage.file:type_name -> batchyard.agent.v1.FileRequest
 	17, // 16: batchyard.agent.v1.CoordinatorMessage.order:type_name -> batchyard.agent.v1.NodeOrder
 	18, // 17: batchyard.agent.v1.NodeOrder.restart:type_name -> batchyard.agent.v1.RestartNode
 	19, // 18: batchyard.agent.v1.NodeOrder.put_user:type_name -> batchyard.agent.v1.PutNodeUser
 	20, // 19: batchyard.agent.v1.NodeOrder.delete_user:type_name -> batchyard.agent.v1.DeleteNodeUser
 	21, // 20: batchyard.agent.v1.NodeOrder.upload_logs:type_name -> batchyard.agent.v1.UploadNodeLogs
-	34, // 21: batchyard.agent.v1.PutNodeUser.expiry_time:type_name -> google.protobuf.Timestamp
-	34, // 22: batchyard.agent.v1.UploadNodeLogs.start_time:type_name -> google.protobuf.Timestamp
-	34, // 23: batchyard.agent.v1.UploadNodeLogs.end_time:type_name -> google.protobuf.Timestamp
-	36, // 24: batchyard.agent.v1.UploadNodeLogs.store:type_name -> batchyard.api.v1.StoreAccess
-	37, // 25: batchyard.agent.v1.Welcome.lease:type_name -> google.protobuf.Duration
-	37, // 26: batchyard.agent.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
-	36, // 27: batchyard.agent.v1.Welcome.store:type_name -> batchyard.api.v1.StoreAccess
+	36, // 21: batchyard.agent.v1.PutNodeUser.expiry_time:type_name -> google.protobuf.Timestamp
+	36, // 22: batchyard.agent.v1.UploadNodeLogs.start_time:type_name -> google.protobuf.Timestamp
+	36, // 23: batchyard.agent.v1.UploadNodeLogs.end_time:type_name -> google.protobuf.Timestamp
+	38, // 24: batchyard.agent.v1.UploadNodeLogs.store:type_name -> batchyard.api.v1.StoreAccess
+	39, // 25: batchyard.agent.v1.Welcome.lease:type_name -> google.protobuf.Duration
+	39, // 26: batchyard.agent.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
+	38, // 27: batchyard.agent.v1.Welcome.store:type_name -> batchyard.api.v1.StoreAccess
 	25, // 28: batchyard.agent.v1.Assignments.jobs:type_name -> batchyard.agent.v1.JobContext
 	27, // 29: batchyard.agent.v1.Assignments.specs:type_name -> batchyard.agent.v1.TaskSpec
 	28, // 30: batchyard.agent.v1.Assignments.add:type_name -> batchyard.agent.v1.Assignment
-	29, // 31: batchyard.agent.v1.Assignments.remove:type_name -> batchyard.agent.v1.Removal
-	38, // 32: batchyard.agent.v1.JobContext.environment:type_name -> batchyard.api.v1.EnvironmentSetting
+	31, // 31: batchyard.agent.v1.Assignments.remove:type_name -> batchyard.agent.v1.Removal
+	40, // 32: batchyard.agent.v1.JobContext.environment:type_name -> batchyard.api.v1.EnvironmentSetting
 	26, // 33: batchyard.agent.v1.JobContext.packages:type_name -> batchyard.agent.v1.PackageLocation
-	39, // 34: batchyard.agent.v1.TaskSpec.task:type_name -> batchyard.api.v1.Task
+	41, // 34: batchyard.agent.v1.TaskSpec.task:type_name -> batchyard.api.v1.Task
 	26, // 35: batchyard.agent.v1.TaskSpec.packages:type_name -> batchyard.agent.v1.PackageLocation
 	10, // 36: batchyard.agent.v1.Assignment.ref:type_name -> batchyard.agent.v1.AttemptRef
-	40, // 37: batchyard.agent.v1.Assignment.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	42, // 37: batchyard.agent.v1.Assignment.constraints:type_name -> batchyard.api.v1.TaskConstraints
 	2,  // 38: batchyard.agent.v1.Assignment.kind:type_name -> batchyard.agent.v1.AssignmentKind
-	10, // 39: batchyard.agent.v1.Removal.ref:type_name -> batchyard.agent.v1.AttemptRef
-	3,  // 40: batchyard.agent.v1.Removal.kind:type_name -> batchyard.agent.v1.RemovalKind
-	4,  // 41: batchyard.agent.v1.FileRequest.operation:type_name -> batchyard.agent.v1.FileOperation
-	10, // 42: batchyard.agent.v1.FileRequest.attempt:type_name -> batchyard.agent.v1.AttemptRef
-	32, // 43: batchyard.agent.v1.TransferChunk.error:type_name -> batchyard.agent.v1.FileError
-	41, // 44: batchyard.agent.v1.TransferChunk.file:type_name -> batchyard.api.v1.NodeFile
-	5,  // 45: batchyard.agent.v1.AgentService.Join:input_type -> batchyard.agent.v1.JoinRequest
-	7,  // 46: batchyard.agent.v1.AgentService.Renew:input_type -> batchyard.agent.v1.RenewRequest
-	11, // 47: batchyard.agent.v1.AgentService.Session:input_type -> batchyard.agent.v1.AgentMessage
-	31, // 48: batchyard.agent.v1.AgentService.Transfer:input_type -> batchyard.agent.v1.TransferChunk
-	6,  // 49: batchyard.agent.v1.AgentService.Join:output_type -> batchyard.agent.v1.JoinResponse
-	8,  // 50: batchyard.agent.v1.AgentService.Renew:output_type -> batchyard.agent.v1.RenewResponse
-	16, // 51: batchyard.agent.v1.AgentService.Session:output_type -> batchyard.agent.v1.CoordinatorMessage
-	33, // 52: batchyard.agent.v1.AgentService.Transfer:output_type -> batchyard.agent.v1.TransferDone
-	49, // [49:53] is the sub-list for method output_type
-	45, // [45:49] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	29, // 39: batchyard.agent.v1.Assignment.instance:type_name -> batchyard.agent.v1.Instance
+	30, // 40: batchyard.agent.v1.Instance.peers:type_name -> batchyard.agent.v1.InstancePeer
+	10, // 41: batchyard.agent.v1.Removal.ref:type_name -> batchyard.agent.v1.AttemptRef
+	3,  // 42: batchyard.agent.v1.Removal.kind:type_name -> batchyard.agent.v1.RemovalKind
+	4,  // 43: batchyard.agent.v1.FileRequest.operation:type_name -> batchyard.agent.v1.FileOperation
+	10, // 44: batchyard.agent.v1.FileRequest.attempt:type_name -> batchyard.agent.v1.AttemptRef
+	34, // 45: batchyard.agent.v1.TransferChunk.error:type_name -> batchyard.agent.v1.FileError
+	43, // 46: batchyard.agent.v1.TransferChunk.file:type_name -> batchyard.api.v1.NodeFile
+	5,  // 47: batchyard.agent.v1.AgentService.Join:input_type -> batchyard.agent.v1.JoinRequest
+	7,  // 48: batchyard.agent.v1.AgentService.Renew:input_type -> batchyard.agent.v1.RenewRequest
+	11, // 49: batchyard.agent.v1.AgentService.Session:input_type -> batchyard.agent.v1.AgentMessage
+	33, // 50: batchyard.agent.v1.AgentService.Transfer:input_type -> batchyard.agent.v1.TransferChunk
+	6,  // 51: batchyard.agent.v1.AgentService.Join:output_type -> batchyard.agent.v1.JoinResponse
+	8,  // 52: batchyard.agent.v1.AgentService.Renew:output_type -> batchyard.agent.v1.RenewResponse
+	16, // 53: batchyard.agent.v1.AgentService.Session:output_type -> batchyard.agent.v1.CoordinatorMessage
+	35, // 54: batchyard.agent.v1.AgentService.Transfer:output_type -> batchyard.agent.v1.TransferDone
+	51, // [51:55] is the sub-list for method output_type
+	47, // [47:51] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_agent_v1_agent_proto_init() }
@@ -3046,7 +3189,7 @@ func file_batchyard_agent_v1_agent_proto_init() {
 		(*NodeOrder_DeleteUser)(nil),
 		(*NodeOrder_UploadLogs)(nil),
 	}
-	file_batchyard_agent_v1_agent_proto_msgTypes[26].OneofWrappers = []any{
+	file_batchyard_agent_v1_agent_proto_msgTypes[28].OneofWrappers = []any{
 		(*TransferChunk_Error)(nil),
 		(*TransferChunk_File)(nil),
 		(*TransferChunk_Data)(nil),
@@ -3059,7 +3202,7 @@ func file_batchyard_agent_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_batchyard_agent_v1_agent_proto_rawDesc), len(file_batchyard_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   29,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -34,6 +34,14 @@ const (
 	AttemptStage_ATTEMPT_STAGE_UPLOADING AttemptStage = 3
 	// The outcome is known and not acknowledged.
 	AttemptStage_ATTEMPT_STAGE_ENDED AttemptStage = 4
+	// Of multi-instance tasks: the supervisor has been asked to run the coordination command, or is about to be.
+	AttemptStage_ATTEMPT_STAGE_COORDINATING AttemptStage = 5
+	// The coordination command has succeeded; what it has left goes on.
+	AttemptStage_ATTEMPT_STAGE_GATHERED AttemptStage = 6
+	// The task's own resource files are being brought to the primary.
+	AttemptStage_ATTEMPT_STAGE_FETCHING AttemptStage = 7
+	// The outcome is known; what the coordination command has left is being ended.
+	AttemptStage_ATTEMPT_STAGE_CLEARING AttemptStage = 8
 )
 
 // Enum value maps for AttemptStage.
@@ -44,13 +52,21 @@ var (
 		2: "ATTEMPT_STAGE_RUNNING",
 		3: "ATTEMPT_STAGE_UPLOADING",
 		4: "ATTEMPT_STAGE_ENDED",
+		5: "ATTEMPT_STAGE_COORDINATING",
+		6: "ATTEMPT_STAGE_GATHERED",
+		7: "ATTEMPT_STAGE_FETCHING",
+		8: "ATTEMPT_STAGE_CLEARING",
 	}
 	AttemptStage_value = map[string]int32{
-		"ATTEMPT_STAGE_UNSPECIFIED": 0,
-		"ATTEMPT_STAGE_STAGING":     1,
-		"ATTEMPT_STAGE_RUNNING":     2,
-		"ATTEMPT_STAGE_UPLOADING":   3,
-		"ATTEMPT_STAGE_ENDED":       4,
+		"ATTEMPT_STAGE_UNSPECIFIED":  0,
+		"ATTEMPT_STAGE_STAGING":      1,
+		"ATTEMPT_STAGE_RUNNING":      2,
+		"ATTEMPT_STAGE_UPLOADING":    3,
+		"ATTEMPT_STAGE_ENDED":        4,
+		"ATTEMPT_STAGE_COORDINATING": 5,
+		"ATTEMPT_STAGE_GATHERED":     6,
+		"ATTEMPT_STAGE_FETCHING":     7,
+		"ATTEMPT_STAGE_CLEARING":     8,
 	}
 )
 
@@ -356,7 +372,9 @@ type AttemptChange struct {
 	// The directory is to go as soon as nothing runs in it.
 	Cleaning bool `protobuf:"varint,4,opt,name=cleaning,proto3" json:"cleaning,omitempty"`
 	// Environment of the application packages, "NAME=value".
-	Variables     []string `protobuf:"bytes,5,rep,name=variables,proto3" json:"variables,omitempty"`
+	Variables []string `protobuf:"bytes,5,rep,name=variables,proto3" json:"variables,omitempty"`
+	// The supervisor holds the coordination command, or what it has left.
+	Coordinated   bool `protobuf:"varint,6,opt,name=coordinated,proto3" json:"coordinated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -424,6 +442,13 @@ func (x *AttemptChange) GetVariables() []string {
 		return x.Variables
 	}
 	return nil
+}
+
+func (x *AttemptChange) GetCoordinated() bool {
+	if x != nil {
+		return x.Coordinated
+	}
+	return false
 }
 
 type RetainedDirectory struct {
@@ -508,23 +533,28 @@ const file_batchyard_agent_v1_journal_proto_rawDesc = "" +
 	"\n" +
 	"assignment\x18\x01 \x01(\v2\x1e.batchyard.agent.v1.AssignmentR\n" +
 	"assignment\x129\n" +
-	"\x06change\x18\x02 \x01(\v2!.batchyard.agent.v1.AttemptChangeR\x06change\"\xd8\x01\n" +
+	"\x06change\x18\x02 \x01(\v2!.batchyard.agent.v1.AttemptChangeR\x06change\"\xfa\x01\n" +
 	"\rAttemptChange\x129\n" +
 	"\x06report\x18\x01 \x01(\v2!.batchyard.agent.v1.AttemptReportR\x06report\x126\n" +
 	"\x05stage\x18\x02 \x01(\x0e2 .batchyard.agent.v1.AttemptStageR\x05stage\x12\x1a\n" +
 	"\bstopping\x18\x03 \x01(\bR\bstopping\x12\x1a\n" +
 	"\bcleaning\x18\x04 \x01(\bR\bcleaning\x12\x1c\n" +
-	"\tvariables\x18\x05 \x03(\tR\tvariables\"y\n" +
+	"\tvariables\x18\x05 \x03(\tR\tvariables\x12 \n" +
+	"\vcoordinated\x18\x06 \x01(\bR\vcoordinated\"y\n" +
 	"\x11RetainedDirectory\x120\n" +
 	"\x03ref\x18\x01 \x01(\v2\x1e.batchyard.agent.v1.AttemptRefR\x03ref\x12\x1c\n" +
 	"\tdirectory\x18\x02 \x01(\tR\tdirectory\x12\x14\n" +
-	"\x05until\x18\x03 \x01(\x03R\x05until*\x99\x01\n" +
+	"\x05until\x18\x03 \x01(\x03R\x05until*\x8d\x02\n" +
 	"\fAttemptStage\x12\x1d\n" +
 	"\x19ATTEMPT_STAGE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ATTEMPT_STAGE_STAGING\x10\x01\x12\x19\n" +
 	"\x15ATTEMPT_STAGE_RUNNING\x10\x02\x12\x1b\n" +
 	"\x17ATTEMPT_STAGE_UPLOADING\x10\x03\x12\x17\n" +
-	"\x13ATTEMPT_STAGE_ENDED\x10\x04BAZ?github.com/batchyard/batchyard/proto/batchyard/agent/v1;agentv1b\x06proto3"
+	"\x13ATTEMPT_STAGE_ENDED\x10\x04\x12\x1e\n" +
+	"\x1aATTEMPT_STAGE_COORDINATING\x10\x05\x12\x1a\n" +
+	"\x16ATTEMPT_STAGE_GATHERED\x10\x06\x12\x1a\n" +
+	"\x16ATTEMPT_STAGE_FETCHING\x10\a\x12\x1a\n" +
+	"\x16ATTEMPT_STAGE_CLEARING\x10\bBAZ?github.com/batchyard/batchyard/proto/batchyard/agent/v1;agentv1b\x06proto3"
 
 var (
 	file_batchyard_agent_v1_journal_proto_rawDescOnce sync.Once

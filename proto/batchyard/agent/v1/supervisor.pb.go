@@ -369,8 +369,10 @@ type StartProcess struct {
 	GraceNanos int64 `protobuf:"varint,9,opt,name=grace_nanos,json=graceNanos,proto3" json:"grace_nanos,omitempty"`
 	// The process is stopped when it has run for so long; 0 for no limit.
 	MaxWallClockNanos int64 `protobuf:"varint,10,opt,name=max_wall_clock_nanos,json=maxWallClockNanos,proto3" json:"max_wall_clock_nanos,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// When the main process has exited with 0, what it has left goes on until it is stopped: ProcessLingers, then ProcessExited.
+	Lingers       bool `protobuf:"varint,20,opt,name=lingers,proto3" json:"lingers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StartProcess) Reset() {
@@ -471,6 +473,13 @@ func (x *StartProcess) GetMaxWallClockNanos() int64 {
 		return x.MaxWallClockNanos
 	}
 	return 0
+}
+
+func (x *StartProcess) GetLingers() bool {
+	if x != nil {
+		return x.Lingers
+	}
+	return false
 }
 
 type ProcessUser struct {
@@ -911,6 +920,7 @@ type SupervisorEvent struct {
 	//	*SupervisorEvent_StartFailed
 	//	*SupervisorEvent_Exited
 	//	*SupervisorEvent_List
+	//	*SupervisorEvent_Lingers
 	Event         isSupervisorEvent_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -989,6 +999,15 @@ func (x *SupervisorEvent) GetList() *ProcessList {
 	return nil
 }
 
+func (x *SupervisorEvent) GetLingers() *ProcessLingers {
+	if x != nil {
+		if x, ok := x.Event.(*SupervisorEvent_Lingers); ok {
+			return x.Lingers
+		}
+	}
+	return nil
+}
+
 type isSupervisorEvent_Event interface {
 	isSupervisorEvent_Event()
 }
@@ -1009,6 +1028,10 @@ type SupervisorEvent_List struct {
 	List *ProcessList `protobuf:"bytes,4,opt,name=list,proto3,oneof"`
 }
 
+type SupervisorEvent_Lingers struct {
+	Lingers *ProcessLingers `protobuf:"bytes,20,opt,name=lingers,proto3,oneof"`
+}
+
 func (*SupervisorEvent_Started) isSupervisorEvent_Event() {}
 
 func (*SupervisorEvent_StartFailed) isSupervisorEvent_Event() {}
@@ -1016,6 +1039,62 @@ func (*SupervisorEvent_StartFailed) isSupervisorEvent_Event() {}
 func (*SupervisorEvent_Exited) isSupervisorEvent_Event() {}
 
 func (*SupervisorEvent_List) isSupervisorEvent_Event() {}
+
+func (*SupervisorEvent_Lingers) isSupervisorEvent_Event() {}
+
+// ProcessLingers says that the main process of an attempt that lingers has exited with 0.
+type ProcessLingers struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	AttemptId string                 `protobuf:"bytes,1,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
+	// Unix nanoseconds.
+	At            int64 `protobuf:"varint,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProcessLingers) Reset() {
+	*x = ProcessLingers{}
+	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProcessLingers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProcessLingers) ProtoMessage() {}
+
+func (x *ProcessLingers) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProcessLingers.ProtoReflect.Descriptor instead.
+func (*ProcessLingers) Descriptor() ([]byte, []int) {
+	return file_batchyard_agent_v1_supervisor_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ProcessLingers) GetAttemptId() string {
+	if x != nil {
+		return x.AttemptId
+	}
+	return ""
+}
+
+func (x *ProcessLingers) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
 
 type ProcessStarted struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -1033,7 +1112,7 @@ type ProcessStarted struct {
 
 func (x *ProcessStarted) Reset() {
 	*x = ProcessStarted{}
-	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[12]
+	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1045,7 +1124,7 @@ func (x *ProcessStarted) String() string {
 func (*ProcessStarted) ProtoMessage() {}
 
 func (x *ProcessStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[12]
+	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1058,7 +1137,7 @@ func (x *ProcessStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessStarted.ProtoReflect.Descriptor instead.
 func (*ProcessStarted) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_supervisor_proto_rawDescGZIP(), []int{12}
+	return file_batchyard_agent_v1_supervisor_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ProcessStarted) GetAttemptId() string {
@@ -1109,7 +1188,7 @@ type ProcessStartFailed struct {
 
 func (x *ProcessStartFailed) Reset() {
 	*x = ProcessStartFailed{}
-	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[13]
+	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1121,7 +1200,7 @@ func (x *ProcessStartFailed) String() string {
 func (*ProcessStartFailed) ProtoMessage() {}
 
 func (x *ProcessStartFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[13]
+	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1134,7 +1213,7 @@ func (x *ProcessStartFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessStartFailed.ProtoReflect.Descriptor instead.
 func (*ProcessStartFailed) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_supervisor_proto_rawDescGZIP(), []int{13}
+	return file_batchyard_agent_v1_supervisor_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ProcessStartFailed) GetAttemptId() string {
@@ -1188,7 +1267,7 @@ type ProcessExited struct {
 
 func (x *ProcessExited) Reset() {
 	*x = ProcessExited{}
-	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[14]
+	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1200,7 +1279,7 @@ func (x *ProcessExited) String() string {
 func (*ProcessExited) ProtoMessage() {}
 
 func (x *ProcessExited) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[14]
+	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1213,7 +1292,7 @@ func (x *ProcessExited) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessExited.ProtoReflect.Descriptor instead.
 func (*ProcessExited) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_supervisor_proto_rawDescGZIP(), []int{14}
+	return file_batchyard_agent_v1_supervisor_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ProcessExited) GetAttemptId() string {
@@ -1299,7 +1378,7 @@ type ProcessList struct {
 
 func (x *ProcessList) Reset() {
 	*x = ProcessList{}
-	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[15]
+	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1311,7 +1390,7 @@ func (x *ProcessList) String() string {
 func (*ProcessList) ProtoMessage() {}
 
 func (x *ProcessList) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[15]
+	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1324,7 +1403,7 @@ func (x *ProcessList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessList.ProtoReflect.Descriptor instead.
 func (*ProcessList) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_supervisor_proto_rawDescGZIP(), []int{15}
+	return file_batchyard_agent_v1_supervisor_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ProcessList) GetNumber() uint64 {
@@ -1356,13 +1435,14 @@ type HeldProcess struct {
 	Started       *ProcessStarted     `protobuf:"bytes,2,opt,name=started,proto3" json:"started,omitempty"`
 	StartFailed   *ProcessStartFailed `protobuf:"bytes,3,opt,name=start_failed,json=startFailed,proto3" json:"start_failed,omitempty"`
 	Exited        *ProcessExited      `protobuf:"bytes,4,opt,name=exited,proto3" json:"exited,omitempty"`
+	Lingers       *ProcessLingers     `protobuf:"bytes,20,opt,name=lingers,proto3" json:"lingers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HeldProcess) Reset() {
 	*x = HeldProcess{}
-	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[16]
+	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1374,7 +1454,7 @@ func (x *HeldProcess) String() string {
 func (*HeldProcess) ProtoMessage() {}
 
 func (x *HeldProcess) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[16]
+	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1387,7 +1467,7 @@ func (x *HeldProcess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeldProcess.ProtoReflect.Descriptor instead.
 func (*HeldProcess) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_supervisor_proto_rawDescGZIP(), []int{16}
+	return file_batchyard_agent_v1_supervisor_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *HeldProcess) GetAttemptId() string {
@@ -1418,6 +1498,13 @@ func (x *HeldProcess) GetExited() *ProcessExited {
 	return nil
 }
 
+func (x *HeldProcess) GetLingers() *ProcessLingers {
+	if x != nil {
+		return x.Lingers
+	}
+	return nil
+}
+
 // SupervisorRecord is one record of the file from which a new supervisor learns what its predecessor left.
 type SupervisorRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1434,7 +1521,7 @@ type SupervisorRecord struct {
 
 func (x *SupervisorRecord) Reset() {
 	*x = SupervisorRecord{}
-	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[17]
+	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1446,7 +1533,7 @@ func (x *SupervisorRecord) String() string {
 func (*SupervisorRecord) ProtoMessage() {}
 
 func (x *SupervisorRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[17]
+	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1459,7 +1546,7 @@ func (x *SupervisorRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SupervisorRecord.ProtoReflect.Descriptor instead.
 func (*SupervisorRecord) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_supervisor_proto_rawDescGZIP(), []int{17}
+	return file_batchyard_agent_v1_supervisor_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SupervisorRecord) GetRecord() isSupervisorRecord_Record {
@@ -1547,7 +1634,7 @@ type SupervisorHeader struct {
 
 func (x *SupervisorHeader) Reset() {
 	*x = SupervisorHeader{}
-	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[18]
+	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1559,7 +1646,7 @@ func (x *SupervisorHeader) String() string {
 func (*SupervisorHeader) ProtoMessage() {}
 
 func (x *SupervisorHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[18]
+	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1572,7 +1659,7 @@ func (x *SupervisorHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SupervisorHeader.ProtoReflect.Descriptor instead.
 func (*SupervisorHeader) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_supervisor_proto_rawDescGZIP(), []int{18}
+	return file_batchyard_agent_v1_supervisor_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SupervisorHeader) GetBootId() string {
@@ -1604,7 +1691,7 @@ type ProcessIntent struct {
 
 func (x *ProcessIntent) Reset() {
 	*x = ProcessIntent{}
-	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[19]
+	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1616,7 +1703,7 @@ func (x *ProcessIntent) String() string {
 func (*ProcessIntent) ProtoMessage() {}
 
 func (x *ProcessIntent) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[19]
+	mi := &file_batchyard_agent_v1_supervisor_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1629,7 +1716,7 @@ func (x *ProcessIntent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessIntent.ProtoReflect.Descriptor instead.
 func (*ProcessIntent) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_supervisor_proto_rawDescGZIP(), []int{19}
+	return file_batchyard_agent_v1_supervisor_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ProcessIntent) GetAttemptId() string {
@@ -1681,7 +1768,7 @@ const file_batchyard_agent_v1_supervisor_proto_rawDesc = "" +
 	"\x05renew\x18\x04 \x01(\v2\x1e.batchyard.agent.v1.RenewLeaseH\x00R\x05renew\x127\n" +
 	"\x04list\x18\x05 \x01(\v2!.batchyard.agent.v1.ListProcessesH\x00R\x04list\x12D\n" +
 	"\bshutdown\x18\x06 \x01(\v2&.batchyard.agent.v1.ShutdownSupervisorH\x00R\bshutdownB\t\n" +
-	"\arequest\"\xe9\x02\n" +
+	"\arequest\"\x83\x03\n" +
 	"\fStartProcess\x12\x1d\n" +
 	"\n" +
 	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x12\n" +
@@ -1697,7 +1784,8 @@ const file_batchyard_agent_v1_supervisor_proto_rawDesc = "" +
 	"\vgrace_nanos\x18\t \x01(\x03R\n" +
 	"graceNanos\x12/\n" +
 	"\x14max_wall_clock_nanos\x18\n" +
-	" \x01(\x03R\x11maxWallClockNanos\"I\n" +
+	" \x01(\x03R\x11maxWallClockNanos\x12\x18\n" +
+	"\alingers\x18\x14 \x01(\bR\alingers\"I\n" +
 	"\vProcessUser\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\rR\x03uid\x12\x10\n" +
 	"\x03gid\x18\x02 \x01(\rR\x03gid\x12\x16\n" +
@@ -1728,13 +1816,18 @@ const file_batchyard_agent_v1_supervisor_proto_rawDesc = "" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\"\x14\n" +
 	"\x12ShutdownSupervisor\"O\n" +
 	"\x10SupervisorEvents\x12;\n" +
-	"\x06events\x18\x01 \x03(\v2#.batchyard.agent.v1.SupervisorEventR\x06events\"\x9b\x02\n" +
+	"\x06events\x18\x01 \x03(\v2#.batchyard.agent.v1.SupervisorEventR\x06events\"\xdb\x02\n" +
 	"\x0fSupervisorEvent\x12>\n" +
 	"\astarted\x18\x01 \x01(\v2\".batchyard.agent.v1.ProcessStartedH\x00R\astarted\x12K\n" +
 	"\fstart_failed\x18\x02 \x01(\v2&.batchyard.agent.v1.ProcessStartFailedH\x00R\vstartFailed\x12;\n" +
 	"\x06exited\x18\x03 \x01(\v2!.batchyard.agent.v1.ProcessExitedH\x00R\x06exited\x125\n" +
-	"\x04list\x18\x04 \x01(\v2\x1f.batchyard.agent.v1.ProcessListH\x00R\x04listB\a\n" +
-	"\x05event\"\xa2\x01\n" +
+	"\x04list\x18\x04 \x01(\v2\x1f.batchyard.agent.v1.ProcessListH\x00R\x04list\x12>\n" +
+	"\alingers\x18\x14 \x01(\v2\".batchyard.agent.v1.ProcessLingersH\x00R\alingersB\a\n" +
+	"\x05event\"?\n" +
+	"\x0eProcessLingers\x12\x1d\n" +
+	"\n" +
+	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x0e\n" +
+	"\x02at\x18\x02 \x01(\x03R\x02at\"\xa2\x01\n" +
 	"\x0eProcessStarted\x12\x1d\n" +
 	"\n" +
 	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x10\n" +
@@ -1769,13 +1862,14 @@ const file_batchyard_agent_v1_supervisor_proto_rawDesc = "" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12=\n" +
 	"\tprocesses\x18\x02 \x03(\v2\x1f.batchyard.agent.v1.HeldProcessR\tprocesses\x12\x1f\n" +
 	"\vlease_nanos\x18\x03 \x01(\x03R\n" +
-	"leaseNanos\"\xf0\x01\n" +
+	"leaseNanos\"\xae\x02\n" +
 	"\vHeldProcess\x12\x1d\n" +
 	"\n" +
 	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12<\n" +
 	"\astarted\x18\x02 \x01(\v2\".batchyard.agent.v1.ProcessStartedR\astarted\x12I\n" +
 	"\fstart_failed\x18\x03 \x01(\v2&.batchyard.agent.v1.ProcessStartFailedR\vstartFailed\x129\n" +
-	"\x06exited\x18\x04 \x01(\v2!.batchyard.agent.v1.ProcessExitedR\x06exited\"\x8c\x02\n" +
+	"\x06exited\x18\x04 \x01(\v2!.batchyard.agent.v1.ProcessExitedR\x06exited\x12<\n" +
+	"\alingers\x18\x14 \x01(\v2\".batchyard.agent.v1.ProcessLingersR\alingers\"\x8c\x02\n" +
 	"\x10SupervisorRecord\x12>\n" +
 	"\x06header\x18\x01 \x01(\v2$.batchyard.agent.v1.SupervisorHeaderH\x00R\x06header\x12;\n" +
 	"\x06intent\x18\x02 \x01(\v2!.batchyard.agent.v1.ProcessIntentH\x00R\x06intent\x12;\n" +
@@ -1826,7 +1920,7 @@ func file_batchyard_agent_v1_supervisor_proto_rawDescGZIP() []byte {
 }
 
 var file_batchyard_agent_v1_supervisor_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_batchyard_agent_v1_supervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_batchyard_agent_v1_supervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_batchyard_agent_v1_supervisor_proto_goTypes = []any{
 	(StartFailure)(0),          // 0: batchyard.agent.v1.StartFailure
 	(ProcessEnd)(0),            // 1: batchyard.agent.v1.ProcessEnd
@@ -1842,14 +1936,15 @@ var file_batchyard_agent_v1_supervisor_proto_goTypes = []any{
 	(*ShutdownSupervisor)(nil), // 11: batchyard.agent.v1.ShutdownSupervisor
 	(*SupervisorEvents)(nil),   // 12: batchyard.agent.v1.SupervisorEvents
 	(*SupervisorEvent)(nil),    // 13: batchyard.agent.v1.SupervisorEvent
-	(*ProcessStarted)(nil),     // 14: batchyard.agent.v1.ProcessStarted
-	(*ProcessStartFailed)(nil), // 15: batchyard.agent.v1.ProcessStartFailed
-	(*ProcessExited)(nil),      // 16: batchyard.agent.v1.ProcessExited
-	(*ProcessList)(nil),        // 17: batchyard.agent.v1.ProcessList
-	(*HeldProcess)(nil),        // 18: batchyard.agent.v1.HeldProcess
-	(*SupervisorRecord)(nil),   // 19: batchyard.agent.v1.SupervisorRecord
-	(*SupervisorHeader)(nil),   // 20: batchyard.agent.v1.SupervisorHeader
-	(*ProcessIntent)(nil),      // 21: batchyard.agent.v1.ProcessIntent
+	(*ProcessLingers)(nil),     // 14: batchyard.agent.v1.ProcessLingers
+	(*ProcessStarted)(nil),     // 15: batchyard.agent.v1.ProcessStarted
+	(*ProcessStartFailed)(nil), // 16: batchyard.agent.v1.ProcessStartFailed
+	(*ProcessExited)(nil),      // 17: batchyard.agent.v1.ProcessExited
+	(*ProcessList)(nil),        // 18: batchyard.agent.v1.ProcessList
+	(*HeldProcess)(nil),        // 19: batchyard.agent.v1.HeldProcess
+	(*SupervisorRecord)(nil),   // 20: batchyard.agent.v1.SupervisorRecord
+	(*SupervisorHeader)(nil),   // 21: batchyard.agent.v1.SupervisorHeader
+	(*ProcessIntent)(nil),      // 22: batchyard.agent.v1.ProcessIntent
 }
 var file_batchyard_agent_v1_supervisor_proto_depIdxs = []int32{
 	3,  // 0: batchyard.agent.v1.SupervisorRequests.requests:type_name -> batchyard.agent.v1.SupervisorRequest
@@ -1862,25 +1957,27 @@ var file_batchyard_agent_v1_supervisor_proto_depIdxs = []int32{
 	5,  // 7: batchyard.agent.v1.StartProcess.user:type_name -> batchyard.agent.v1.ProcessUser
 	6,  // 8: batchyard.agent.v1.StartProcess.limits:type_name -> batchyard.agent.v1.ProcessLimits
 	13, // 9: batchyard.agent.v1.SupervisorEvents.events:type_name -> batchyard.agent.v1.SupervisorEvent
-	14, // 10: batchyard.agent.v1.SupervisorEvent.started:type_name -> batchyard.agent.v1.ProcessStarted
-	15, // 11: batchyard.agent.v1.SupervisorEvent.start_failed:type_name -> batchyard.agent.v1.ProcessStartFailed
-	16, // 12: batchyard.agent.v1.SupervisorEvent.exited:type_name -> batchyard.agent.v1.ProcessExited
-	17, // 13: batchyard.agent.v1.SupervisorEvent.list:type_name -> batchyard.agent.v1.ProcessList
-	0,  // 14: batchyard.agent.v1.ProcessStartFailed.kind:type_name -> batchyard.agent.v1.StartFailure
-	1,  // 15: batchyard.agent.v1.ProcessExited.end:type_name -> batchyard.agent.v1.ProcessEnd
-	18, // 16: batchyard.agent.v1.ProcessList.processes:type_name -> batchyard.agent.v1.HeldProcess
-	14, // 17: batchyard.agent.v1.HeldProcess.started:type_name -> batchyard.agent.v1.ProcessStarted
-	15, // 18: batchyard.agent.v1.HeldProcess.start_failed:type_name -> batchyard.agent.v1.ProcessStartFailed
-	16, // 19: batchyard.agent.v1.HeldProcess.exited:type_name -> batchyard.agent.v1.ProcessExited
-	20, // 20: batchyard.agent.v1.SupervisorRecord.header:type_name -> batchyard.agent.v1.SupervisorHeader
-	21, // 21: batchyard.agent.v1.SupervisorRecord.intent:type_name -> batchyard.agent.v1.ProcessIntent
-	13, // 22: batchyard.agent.v1.SupervisorRecord.event:type_name -> batchyard.agent.v1.SupervisorEvent
-	8,  // 23: batchyard.agent.v1.SupervisorRecord.ack:type_name -> batchyard.agent.v1.AckProcesses
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	15, // 10: batchyard.agent.v1.SupervisorEvent.started:type_name -> batchyard.agent.v1.ProcessStarted
+	16, // 11: batchyard.agent.v1.SupervisorEvent.start_failed:type_name -> batchyard.agent.v1.ProcessStartFailed
+	17, // 12: batchyard.agent.v1.SupervisorEvent.exited:type_name -> batchyard.agent.v1.ProcessExited
+	18, // 13: batchyard.agent.v1.SupervisorEvent.list:type_name -> batchyard.agent.v1.ProcessList
+	14, // 14: batchyard.agent.v1.SupervisorEvent.lingers:type_name -> batchyard.agent.v1.ProcessLingers
+	0,  // 15: batchyard.agent.v1.ProcessStartFailed.kind:type_name -> batchyard.agent.v1.StartFailure
+	1,  // 16: batchyard.agent.v1.ProcessExited.end:type_name -> batchyard.agent.v1.ProcessEnd
+	19, // 17: batchyard.agent.v1.ProcessList.processes:type_name -> batchyard.agent.v1.HeldProcess
+	15, // 18: batchyard.agent.v1.HeldProcess.started:type_name -> batchyard.agent.v1.ProcessStarted
+	16, // 19: batchyard.agent.v1.HeldProcess.start_failed:type_name -> batchyard.agent.v1.ProcessStartFailed
+	17, // 20: batchyard.agent.v1.HeldProcess.exited:type_name -> batchyard.agent.v1.ProcessExited
+	14, // 21: batchyard.agent.v1.HeldProcess.lingers:type_name -> batchyard.agent.v1.ProcessLingers
+	21, // 22: batchyard.agent.v1.SupervisorRecord.header:type_name -> batchyard.agent.v1.SupervisorHeader
+	22, // 23: batchyard.agent.v1.SupervisorRecord.intent:type_name -> batchyard.agent.v1.ProcessIntent
+	13, // 24: batchyard.agent.v1.SupervisorRecord.event:type_name -> batchyard.agent.v1.SupervisorEvent
+	8,  // 25: batchyard.agent.v1.SupervisorRecord.ack:type_name -> batchyard.agent.v1.AckProcesses
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_agent_v1_supervisor_proto_init() }
@@ -1902,8 +1999,9 @@ func file_batchyard_agent_v1_supervisor_proto_init() {
 		(*SupervisorEvent_StartFailed)(nil),
 		(*SupervisorEvent_Exited)(nil),
 		(*SupervisorEvent_List)(nil),
+		(*SupervisorEvent_Lingers)(nil),
 	}
-	file_batchyard_agent_v1_supervisor_proto_msgTypes[17].OneofWrappers = []any{
+	file_batchyard_agent_v1_supervisor_proto_msgTypes[18].OneofWrappers = []any{
 		(*SupervisorRecord_Header)(nil),
 		(*SupervisorRecord_Intent)(nil),
 		(*SupervisorRecord_Event)(nil),
@@ -1915,7 +2013,7 @@ func file_batchyard_agent_v1_supervisor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_batchyard_agent_v1_supervisor_proto_rawDesc), len(file_batchyard_agent_v1_supervisor_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

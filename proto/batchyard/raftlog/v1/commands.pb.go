@@ -131,6 +131,7 @@ type Command struct {
 	//	*Command_AssignTasks
 	//	*Command_ReportAttempts
 	//	*Command_RetractTasks
+	//	*Command_AssignInstances
 	//	*Command_PutApplication
 	//	*Command_DeleteApplication
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
@@ -612,6 +613,15 @@ func (x *Command) GetRetractTasks() *RetractTasks {
 	return nil
 }
 
+func (x *Command) GetAssignInstances() *AssignInstances {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_AssignInstances); ok {
+			return x.AssignInstances
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetPutApplication() *PutApplication {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_PutApplication); ok {
@@ -822,6 +832,10 @@ type Command_RetractTasks struct {
 	RetractTasks *RetractTasks `protobuf:"bytes,67,opt,name=retract_tasks,json=retractTasks,proto3,oneof"`
 }
 
+type Command_AssignInstances struct {
+	AssignInstances *AssignInstances `protobuf:"bytes,68,opt,name=assign_instances,json=assignInstances,proto3,oneof"`
+}
+
 type Command_PutApplication struct {
 	PutApplication *PutApplication `protobuf:"bytes,80,opt,name=put_application,json=putApplication,proto3,oneof"`
 }
@@ -923,6 +937,8 @@ func (*Command_AssignTasks) isCommand_Kind() {}
 func (*Command_ReportAttempts) isCommand_Kind() {}
 
 func (*Command_RetractTasks) isCommand_Kind() {}
+
+func (*Command_AssignInstances) isCommand_Kind() {}
 
 func (*Command_PutApplication) isCommand_Kind() {}
 
@@ -3524,7 +3540,7 @@ var File_batchyard_raftlog_v1_commands_proto protoreflect.FileDescriptor
 
 const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\n" +
-	"#batchyard/raftlog/v1/commands.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a batchyard/api/v1/execution.proto\x1a\"batchyard/raftlog/v1/records.proto\x1a$batchyard/raftlog/v1/schedules.proto\"\xe2\x1d\n" +
+	"#batchyard/raftlog/v1/commands.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a batchyard/api/v1/execution.proto\x1a$batchyard/raftlog/v1/instances.proto\x1a\"batchyard/raftlog/v1/records.proto\x1a$batchyard/raftlog/v1/schedules.proto\"\xb6\x1e\n" +
 	"\aCommand\x12\x10\n" +
 	"\x03now\x18\x01 \x01(\x03R\x03now\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12C\n" +
@@ -3592,7 +3608,8 @@ const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\x0freactivate_task\x18@ \x01(\v2$.batchyard.raftlog.v1.ReactivateTaskH\x00R\x0ereactivateTask\x12F\n" +
 	"\fassign_tasks\x18A \x01(\v2!.batchyard.raftlog.v1.AssignTasksH\x00R\vassignTasks\x12O\n" +
 	"\x0freport_attempts\x18B \x01(\v2$.batchyard.raftlog.v1.ReportAttemptsH\x00R\x0ereportAttempts\x12I\n" +
-	"\rretract_tasks\x18C \x01(\v2\".batchyard.raftlog.v1.RetractTasksH\x00R\fretractTasks\x12O\n" +
+	"\rretract_tasks\x18C \x01(\v2\".batchyard.raftlog.v1.RetractTasksH\x00R\fretractTasks\x12R\n" +
+	"\x10assign_instances\x18D \x01(\v2%.batchyard.raftlog.v1.AssignInstancesH\x00R\x0fassignInstances\x12O\n" +
 	"\x0fput_application\x18P \x01(\v2$.batchyard.raftlog.v1.PutApplicationH\x00R\x0eputApplication\x12X\n" +
 	"\x12delete_application\x18Q \x01(\v2'.batchyard.raftlog.v1.DeleteApplicationH\x00R\x11deleteApplicationB\x06\n" +
 	"\x04kind\"a\n" +
@@ -3877,30 +3894,31 @@ var file_batchyard_raftlog_v1_commands_proto_goTypes = []any{
 	(*TerminateJobSchedule)(nil),           // 52: batchyard.raftlog.v1.TerminateJobSchedule
 	(*StepJobSchedule)(nil),                // 53: batchyard.raftlog.v1.StepJobSchedule
 	(*AdvanceJobSchedule)(nil),             // 54: batchyard.raftlog.v1.AdvanceJobSchedule
-	(*AccountRecord)(nil),                  // 55: batchyard.raftlog.v1.AccountRecord
-	(*JoinTokenRecord)(nil),                // 56: batchyard.raftlog.v1.JoinTokenRecord
-	(*v1.NodeFacts)(nil),                   // 57: batchyard.agent.v1.NodeFacts
-	(*MemberRecord)(nil),                   // 58: batchyard.raftlog.v1.MemberRecord
-	(*v11.Pool)(nil),                       // 59: batchyard.api.v1.Pool
-	(*v11.PoolUpdateOptions)(nil),          // 60: batchyard.api.v1.PoolUpdateOptions
-	(*v11.Conditions)(nil),                 // 61: batchyard.api.v1.Conditions
-	(*v11.PoolResizeOptions)(nil),          // 62: batchyard.api.v1.PoolResizeOptions
-	(*v11.NodeRemoveOptions)(nil),          // 63: batchyard.api.v1.NodeRemoveOptions
-	(*v11.ResizeError)(nil),                // 64: batchyard.api.v1.ResizeError
-	(v11.NodeDisableSchedulingOption)(0),   // 65: batchyard.api.v1.NodeDisableSchedulingOption
-	(v11.NodeState)(0),                     // 66: batchyard.api.v1.NodeState
-	(*v11.NodeError)(nil),                  // 67: batchyard.api.v1.NodeError
-	(*v11.Job)(nil),                        // 68: batchyard.api.v1.Job
-	(*v11.JobUpdateOptions)(nil),           // 69: batchyard.api.v1.JobUpdateOptions
-	(v11.DisableJobOption)(0),              // 70: batchyard.api.v1.DisableJobOption
-	(*v11.TaskDependencies)(nil),           // 71: batchyard.api.v1.TaskDependencies
-	(*v11.TaskConstraints)(nil),            // 72: batchyard.api.v1.TaskConstraints
-	(*v1.AttemptReport)(nil),               // 73: batchyard.agent.v1.AttemptReport
-	(*v1.AttemptRef)(nil),                  // 74: batchyard.agent.v1.AttemptRef
-	(*ApplicationRecord)(nil),              // 75: batchyard.raftlog.v1.ApplicationRecord
-	(*v11.PoolEnableAutoScaleOptions)(nil), // 76: batchyard.api.v1.PoolEnableAutoScaleOptions
-	(*v11.AutoScaleRun)(nil),               // 77: batchyard.api.v1.AutoScaleRun
-	(v11.NodeDeallocationOption)(0),        // 78: batchyard.api.v1.NodeDeallocationOption
+	(*AssignInstances)(nil),                // 55: batchyard.raftlog.v1.AssignInstances
+	(*AccountRecord)(nil),                  // 56: batchyard.raftlog.v1.AccountRecord
+	(*JoinTokenRecord)(nil),                // 57: batchyard.raftlog.v1.JoinTokenRecord
+	(*v1.NodeFacts)(nil),                   // 58: batchyard.agent.v1.NodeFacts
+	(*MemberRecord)(nil),                   // 59: batchyard.raftlog.v1.MemberRecord
+	(*v11.Pool)(nil),                       // 60: batchyard.api.v1.Pool
+	(*v11.PoolUpdateOptions)(nil),          // 61: batchyard.api.v1.PoolUpdateOptions
+	(*v11.Conditions)(nil),                 // 62: batchyard.api.v1.Conditions
+	(*v11.PoolResizeOptions)(nil),          // 63: batchyard.api.v1.PoolResizeOptions
+	(*v11.NodeRemoveOptions)(nil),          // 64: batchyard.api.v1.NodeRemoveOptions
+	(*v11.ResizeError)(nil),                // 65: batchyard.api.v1.ResizeError
+	(v11.NodeDisableSchedulingOption)(0),   // 66: batchyard.api.v1.NodeDisableSchedulingOption
+	(v11.NodeState)(0),                     // 67: batchyard.api.v1.NodeState
+	(*v11.NodeError)(nil),                  // 68: batchyard.api.v1.NodeError
+	(*v11.Job)(nil),                        // 69: batchyard.api.v1.Job
+	(*v11.JobUpdateOptions)(nil),           // 70: batchyard.api.v1.JobUpdateOptions
+	(v11.DisableJobOption)(0),              // 71: batchyard.api.v1.DisableJobOption
+	(*v11.TaskDependencies)(nil),           // 72: batchyard.api.v1.TaskDependencies
+	(*v11.TaskConstraints)(nil),            // 73: batchyard.api.v1.TaskConstraints
+	(*v1.AttemptReport)(nil),               // 74: batchyard.agent.v1.AttemptReport
+	(*v1.AttemptRef)(nil),                  // 75: batchyard.agent.v1.AttemptRef
+	(*ApplicationRecord)(nil),              // 76: batchyard.raftlog.v1.ApplicationRecord
+	(*v11.PoolEnableAutoScaleOptions)(nil), // 77: batchyard.api.v1.PoolEnableAutoScaleOptions
+	(*v11.AutoScaleRun)(nil),               // 78: batchyard.api.v1.AutoScaleRun
+	(v11.NodeDeallocationOption)(0),        // 79: batchyard.api.v1.NodeDeallocationOption
 }
 var file_batchyard_raftlog_v1_commands_proto_depIdxs = []int32{
 	2,  // 0: batchyard.raftlog.v1.Command.put_account:type_name -> batchyard.raftlog.v1.PutAccount
@@ -3950,58 +3968,59 @@ var file_batchyard_raftlog_v1_commands_proto_depIdxs = []int32{
 	36, // 44: batchyard.raftlog.v1.Command.assign_tasks:type_name -> batchyard.raftlog.v1.AssignTasks
 	39, // 45: batchyard.raftlog.v1.Command.report_attempts:type_name -> batchyard.raftlog.v1.ReportAttempts
 	40, // 46: batchyard.raftlog.v1.Command.retract_tasks:type_name -> batchyard.raftlog.v1.RetractTasks
-	41, // 47: batchyard.raftlog.v1.Command.put_application:type_name -> batchyard.raftlog.v1.PutApplication
-	42, // 48: batchyard.raftlog.v1.Command.delete_application:type_name -> batchyard.raftlog.v1.DeleteApplication
-	55, // 49: batchyard.raftlog.v1.PutAccount.record:type_name -> batchyard.raftlog.v1.AccountRecord
-	56, // 50: batchyard.raftlog.v1.PutJoinToken.record:type_name -> batchyard.raftlog.v1.JoinTokenRecord
-	57, // 51: batchyard.raftlog.v1.UseJoinToken.facts:type_name -> batchyard.agent.v1.NodeFacts
-	58, // 52: batchyard.raftlog.v1.PutMember.record:type_name -> batchyard.raftlog.v1.MemberRecord
-	59, // 53: batchyard.raftlog.v1.CreatePool.pool:type_name -> batchyard.api.v1.Pool
-	60, // 54: batchyard.raftlog.v1.UpdatePool.update:type_name -> batchyard.api.v1.PoolUpdateOptions
-	61, // 55: batchyard.raftlog.v1.UpdatePool.conditions:type_name -> batchyard.api.v1.Conditions
-	61, // 56: batchyard.raftlog.v1.DeletePool.conditions:type_name -> batchyard.api.v1.Conditions
-	62, // 57: batchyard.raftlog.v1.ResizePool.options:type_name -> batchyard.api.v1.PoolResizeOptions
-	61, // 58: batchyard.raftlog.v1.ResizePool.conditions:type_name -> batchyard.api.v1.Conditions
-	61, // 59: batchyard.raftlog.v1.StopPoolResize.conditions:type_name -> batchyard.api.v1.Conditions
-	63, // 60: batchyard.raftlog.v1.RemoveNodes.options:type_name -> batchyard.api.v1.NodeRemoveOptions
-	61, // 61: batchyard.raftlog.v1.RemoveNodes.conditions:type_name -> batchyard.api.v1.Conditions
-	64, // 62: batchyard.raftlog.v1.FinishResize.errors:type_name -> batchyard.api.v1.ResizeError
-	57, // 63: batchyard.raftlog.v1.NodeHello.facts:type_name -> batchyard.agent.v1.NodeFacts
-	65, // 64: batchyard.raftlog.v1.SetNodeScheduling.option:type_name -> batchyard.api.v1.NodeDisableSchedulingOption
-	66, // 65: batchyard.raftlog.v1.ActOnNode.target:type_name -> batchyard.api.v1.NodeState
-	0,  // 66: batchyard.raftlog.v1.ActOnNode.option:type_name -> batchyard.raftlog.v1.NodeActionOption
-	66, // 67: batchyard.raftlog.v1.SetNodeState.state:type_name -> batchyard.api.v1.NodeState
-	67, // 68: batchyard.raftlog.v1.SetNodeState.errors:type_name -> batchyard.api.v1.NodeError
-	68, // 69: batchyard.raftlog.v1.CreateJob.job:type_name -> batchyard.api.v1.Job
-	69, // 70: batchyard.raftlog.v1.UpdateJob.update:type_name -> batchyard.api.v1.JobUpdateOptions
-	61, // 71: batchyard.raftlog.v1.UpdateJob.conditions:type_name -> batchyard.api.v1.Conditions
-	61, // 72: batchyard.raftlog.v1.DeleteJob.conditions:type_name -> batchyard.api.v1.Conditions
-	70, // 73: batchyard.raftlog.v1.DisableJob.option:type_name -> batchyard.api.v1.DisableJobOption
-	61, // 74: batchyard.raftlog.v1.DisableJob.conditions:type_name -> batchyard.api.v1.Conditions
-	61, // 75: batchyard.raftlog.v1.EnableJob.conditions:type_name -> batchyard.api.v1.Conditions
-	61, // 76: batchyard.raftlog.v1.TerminateJob.conditions:type_name -> batchyard.api.v1.Conditions
-	71, // 77: batchyard.raftlog.v1.NewTask.depends_on:type_name -> batchyard.api.v1.TaskDependencies
-	30, // 78: batchyard.raftlog.v1.AddTasks.tasks:type_name -> batchyard.raftlog.v1.NewTask
-	72, // 79: batchyard.raftlog.v1.UpdateTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	61, // 80: batchyard.raftlog.v1.UpdateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	61, // 81: batchyard.raftlog.v1.DeleteTask.conditions:type_name -> batchyard.api.v1.Conditions
-	61, // 82: batchyard.raftlog.v1.TerminateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	61, // 83: batchyard.raftlog.v1.ReactivateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	37, // 84: batchyard.raftlog.v1.AssignTasks.nodes:type_name -> batchyard.raftlog.v1.NodePlan
-	38, // 85: batchyard.raftlog.v1.NodePlan.tasks:type_name -> batchyard.raftlog.v1.PlannedTask
-	73, // 86: batchyard.raftlog.v1.ReportAttempts.reports:type_name -> batchyard.agent.v1.AttemptReport
-	74, // 87: batchyard.raftlog.v1.RetractTasks.attempts:type_name -> batchyard.agent.v1.AttemptRef
-	75, // 88: batchyard.raftlog.v1.PutApplication.record:type_name -> batchyard.raftlog.v1.ApplicationRecord
-	76, // 89: batchyard.raftlog.v1.EnableAutoScale.options:type_name -> batchyard.api.v1.PoolEnableAutoScaleOptions
-	61, // 90: batchyard.raftlog.v1.EnableAutoScale.conditions:type_name -> batchyard.api.v1.Conditions
-	77, // 91: batchyard.raftlog.v1.RecordAutoScale.run:type_name -> batchyard.api.v1.AutoScaleRun
-	46, // 92: batchyard.raftlog.v1.RecordAutoScale.targets:type_name -> batchyard.raftlog.v1.AutoScaleTargets
-	78, // 93: batchyard.raftlog.v1.AutoScaleTargets.deallocation:type_name -> batchyard.api.v1.NodeDeallocationOption
-	94, // [94:94] is the sub-list for method output_type
-	94, // [94:94] is the sub-list for method input_type
-	94, // [94:94] is the sub-list for extension type_name
-	94, // [94:94] is the sub-list for extension extendee
-	0,  // [0:94] is the sub-list for field type_name
+	55, // 47: batchyard.raftlog.v1.Command.assign_instances:type_name -> batchyard.raftlog.v1.AssignInstances
+	41, // 48: batchyard.raftlog.v1.Command.put_application:type_name -> batchyard.raftlog.v1.PutApplication
+	42, // 49: batchyard.raftlog.v1.Command.delete_application:type_name -> batchyard.raftlog.v1.DeleteApplication
+	56, // 50: batchyard.raftlog.v1.PutAccount.record:type_name -> batchyard.raftlog.v1.AccountRecord
+	57, // 51: batchyard.raftlog.v1.PutJoinToken.record:type_name -> batchyard.raftlog.v1.JoinTokenRecord
+	58, // 52: batchyard.raftlog.v1.UseJoinToken.facts:type_name -> batchyard.agent.v1.NodeFacts
+	59, // 53: batchyard.raftlog.v1.PutMember.record:type_name -> batchyard.raftlog.v1.MemberRecord
+	60, // 54: batchyard.raftlog.v1.CreatePool.pool:type_name -> batchyard.api.v1.Pool
+	61, // 55: batchyard.raftlog.v1.UpdatePool.update:type_name -> batchyard.api.v1.PoolUpdateOptions
+	62, // 56: batchyard.raftlog.v1.UpdatePool.conditions:type_name -> batchyard.api.v1.Conditions
+	62, // 57: batchyard.raftlog.v1.DeletePool.conditions:type_name -> batchyard.api.v1.Conditions
+	63, // 58: batchyard.raftlog.v1.ResizePool.options:type_name -> batchyard.api.v1.PoolResizeOptions
+	62, // 59: batchyard.raftlog.v1.ResizePool.conditions:type_name -> batchyard.api.v1.Conditions
+	62, // 60: batchyard.raftlog.v1.StopPoolResize.conditions:type_name -> batchyard.api.v1.Conditions
+	64, // 61: batchyard.raftlog.v1.RemoveNodes.options:type_name -> batchyard.api.v1.NodeRemoveOptions
+	62, // 62: batchyard.raftlog.v1.RemoveNodes.conditions:type_name -> batchyard.api.v1.Conditions
+	65, // 63: batchyard.raftlog.v1.FinishResize.errors:type_name -> batchyard.api.v1.ResizeError
+	58, // 64: batchyard.raftlog.v1.NodeHello.facts:type_name -> batchyard.agent.v1.NodeFacts
+	66, // 65: batchyard.raftlog.v1.SetNodeScheduling.option:type_name -> batchyard.api.v1.NodeDisableSchedulingOption
+	67, // 66: batchyard.raftlog.v1.ActOnNode.target:type_name -> batchyard.api.v1.NodeState
+	0,  // 67: batchyard.raftlog.v1.ActOnNode.option:type_name -> batchyard.raftlog.v1.NodeActionOption
+	67, // 68: batchyard.raftlog.v1.SetNodeState.state:type_name -> batchyard.api.v1.NodeState
+	68, // 69: batchyard.raftlog.v1.SetNodeState.errors:type_name -> batchyard.api.v1.NodeError
+	69, // 70: batchyard.raftlog.v1.CreateJob.job:type_name -> batchyard.api.v1.Job
+	70, // 71: batchyard.raftlog.v1.UpdateJob.update:type_name -> batchyard.api.v1.JobUpdateOptions
+	62, // 72: batchyard.raftlog.v1.UpdateJob.conditions:type_name -> batchyard.api.v1.Conditions
+	62, // 73: batchyard.raftlog.v1.DeleteJob.conditions:type_name -> batchyard.api.v1.Conditions
+	71, // 74: batchyard.raftlog.v1.DisableJob.option:type_name -> batchyard.api.v1.DisableJobOption
+	62, // 75: batchyard.raftlog.v1.DisableJob.conditions:type_name -> batchyard.api.v1.Conditions
+	62, // 76: batchyard.raftlog.v1.EnableJob.conditions:type_name -> batchyard.api.v1.Conditions
+	62, // 77: batchyard.raftlog.v1.TerminateJob.conditions:type_name -> batchyard.api.v1.Conditions
+	72, // 78: batchyard.raftlog.v1.NewTask.depends_on:type_name -> batchyard.api.v1.TaskDependencies
+	30, // 79: batchyard.raftlog.v1.AddTasks.tasks:type_name -> batchyard.raftlog.v1.NewTask
+	73, // 80: batchyard.raftlog.v1.UpdateTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	62, // 81: batchyard.raftlog.v1.UpdateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	62, // 82: batchyard.raftlog.v1.DeleteTask.conditions:type_name -> batchyard.api.v1.Conditions
+	62, // 83: batchyard.raftlog.v1.TerminateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	62, // 84: batchyard.raftlog.v1.ReactivateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	37, // 85: batchyard.raftlog.v1.AssignTasks.nodes:type_name -> batchyard.raftlog.v1.NodePlan
+	38, // 86: batchyard.raftlog.v1.NodePlan.tasks:type_name -> batchyard.raftlog.v1.PlannedTask
+	74, // 87: batchyard.raftlog.v1.ReportAttempts.reports:type_name -> batchyard.agent.v1.AttemptReport
+	75, // 88: batchyard.raftlog.v1.RetractTasks.attempts:type_name -> batchyard.agent.v1.AttemptRef
+	76, // 89: batchyard.raftlog.v1.PutApplication.record:type_name -> batchyard.raftlog.v1.ApplicationRecord
+	77, // 90: batchyard.raftlog.v1.EnableAutoScale.options:type_name -> batchyard.api.v1.PoolEnableAutoScaleOptions
+	62, // 91: batchyard.raftlog.v1.EnableAutoScale.conditions:type_name -> batchyard.api.v1.Conditions
+	78, // 92: batchyard.raftlog.v1.RecordAutoScale.run:type_name -> batchyard.api.v1.AutoScaleRun
+	46, // 93: batchyard.raftlog.v1.RecordAutoScale.targets:type_name -> batchyard.raftlog.v1.AutoScaleTargets
+	79, // 94: batchyard.raftlog.v1.AutoScaleTargets.deallocation:type_name -> batchyard.api.v1.NodeDeallocationOption
+	95, // [95:95] is the sub-list for method output_type
+	95, // [95:95] is the sub-list for method input_type
+	95, // [95:95] is the sub-list for extension type_name
+	95, // [95:95] is the sub-list for extension extendee
+	0,  // [0:95] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_raftlog_v1_commands_proto_init() }
@@ -4009,6 +4028,7 @@ func file_batchyard_raftlog_v1_commands_proto_init() {
 	if File_batchyard_raftlog_v1_commands_proto != nil {
 		return
 	}
+	file_batchyard_raftlog_v1_instances_proto_init()
 	file_batchyard_raftlog_v1_records_proto_init()
 	file_batchyard_raftlog_v1_schedules_proto_init()
 	file_batchyard_raftlog_v1_commands_proto_msgTypes[0].OneofWrappers = []any{
@@ -4059,6 +4079,7 @@ func file_batchyard_raftlog_v1_commands_proto_init() {
 		(*Command_AssignTasks)(nil),
 		(*Command_ReportAttempts)(nil),
 		(*Command_RetractTasks)(nil),
+		(*Command_AssignInstances)(nil),
 		(*Command_PutApplication)(nil),
 		(*Command_DeleteApplication)(nil),
 	}

@@ -1349,7 +1349,9 @@ type NodeTask struct {
 	// Waits for the job's preparation task: the node has not been told of it yet.
 	Waiting bool `protobuf:"varint,4,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	// Nothing else may run on the node beside it.
-	Exclusive     bool `protobuf:"varint,5,opt,name=exclusive,proto3" json:"exclusive,omitempty"`
+	Exclusive bool `protobuf:"varint,5,opt,name=exclusive,proto3" json:"exclusive,omitempty"`
+	// Where the task is a multi-instance one.
+	Instance      *InstancePlace `protobuf:"bytes,20,opt,name=instance,proto3" json:"instance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1417,6 +1419,13 @@ func (x *NodeTask) GetExclusive() bool {
 		return x.Exclusive
 	}
 	return false
+}
+
+func (x *NodeTask) GetInstance() *InstancePlace {
+	if x != nil {
+		return x.Instance
+	}
+	return nil
 }
 
 // NodeTotals count over a node's life.
@@ -1672,7 +1681,7 @@ var File_batchyard_raftlog_v1_records_proto protoreflect.FileDescriptor
 
 const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\n" +
-	"\"batchyard/raftlog/v1/records.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/api/v1/account.proto\x1a\"batchyard/api/v1/application.proto\x1a\x1ebatchyard/api/v1/cluster.proto\x1a batchyard/api/v1/execution.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/task.proto\"\xb9\x01\n" +
+	"\"batchyard/raftlog/v1/records.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/api/v1/account.proto\x1a\"batchyard/api/v1/application.proto\x1a\x1ebatchyard/api/v1/cluster.proto\x1a batchyard/api/v1/execution.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a$batchyard/raftlog/v1/instances.proto\"\xb9\x01\n" +
 	"\rAccountRecord\x123\n" +
 	"\aaccount\x18\x01 \x01(\v2\x19.batchyard.api.v1.AccountR\aaccount\x12%\n" +
 	"\x0esealed_primary\x18\x02 \x01(\fR\rsealedPrimary\x12)\n" +
@@ -1795,13 +1804,14 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\vconstraints\x18\x16 \x01(\v2!.batchyard.api.v1.TaskConstraintsR\vconstraints\x12#\n" +
 	"\rlast_modified\x18\x17 \x01(\x03R\flastModifiedB\f\n" +
 	"\n" +
-	"_exit_code\"\x8e\x01\n" +
+	"_exit_code\"\xcf\x01\n" +
 	"\bNodeTask\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\rR\aattempt\x12\x14\n" +
 	"\x05slots\x18\x02 \x01(\x05R\x05slots\x12\x1a\n" +
 	"\bstopping\x18\x03 \x01(\bR\bstopping\x12\x18\n" +
 	"\awaiting\x18\x04 \x01(\bR\awaiting\x12\x1c\n" +
-	"\texclusive\x18\x05 \x01(\bR\texclusive\"R\n" +
+	"\texclusive\x18\x05 \x01(\bR\texclusive\x12?\n" +
+	"\binstance\x18\x14 \x01(\v2#.batchyard.raftlog.v1.InstancePlaceR\binstance\"R\n" +
 	"\n" +
 	"NodeTotals\x12\x1b\n" +
 	"\ttasks_run\x18\x01 \x01(\x03R\btasksRun\x12'\n" +
@@ -1882,9 +1892,10 @@ var file_batchyard_raftlog_v1_records_proto_goTypes = []any{
 	(v1.DisableJobOption)(0),       // 24: batchyard.api.v1.DisableJobOption
 	(*v1.TaskDependencies)(nil),    // 25: batchyard.api.v1.TaskDependencies
 	(*v1.TaskConstraints)(nil),     // 26: batchyard.api.v1.TaskConstraints
-	(*v1.ApplicationDetail)(nil),   // 27: batchyard.api.v1.ApplicationDetail
-	(v1.JoinTokenKind)(0),          // 28: batchyard.api.v1.JoinTokenKind
-	(*v1.Member)(nil),              // 29: batchyard.api.v1.Member
+	(*InstancePlace)(nil),          // 27: batchyard.raftlog.v1.InstancePlace
+	(*v1.ApplicationDetail)(nil),   // 28: batchyard.api.v1.ApplicationDetail
+	(v1.JoinTokenKind)(0),          // 29: batchyard.api.v1.JoinTokenKind
+	(*v1.Member)(nil),              // 30: batchyard.api.v1.Member
 }
 var file_batchyard_raftlog_v1_records_proto_depIdxs = []int32{
 	18, // 0: batchyard.raftlog.v1.AccountRecord.account:type_name -> batchyard.api.v1.Account
@@ -1905,14 +1916,15 @@ var file_batchyard_raftlog_v1_records_proto_depIdxs = []int32{
 	2,  // 15: batchyard.raftlog.v1.TaskExecution.previous_phase:type_name -> batchyard.raftlog.v1.TaskPhase
 	22, // 16: batchyard.raftlog.v1.TaskExecution.failure:type_name -> batchyard.api.v1.TaskFailureInfo
 	26, // 17: batchyard.raftlog.v1.TaskExecution.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	27, // 18: batchyard.raftlog.v1.ApplicationRecord.application:type_name -> batchyard.api.v1.ApplicationDetail
-	28, // 19: batchyard.raftlog.v1.JoinTokenRecord.kind:type_name -> batchyard.api.v1.JoinTokenKind
-	29, // 20: batchyard.raftlog.v1.MemberRecord.member:type_name -> batchyard.api.v1.Member
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	27, // 18: batchyard.raftlog.v1.NodeTask.instance:type_name -> batchyard.raftlog.v1.InstancePlace
+	28, // 19: batchyard.raftlog.v1.ApplicationRecord.application:type_name -> batchyard.api.v1.ApplicationDetail
+	29, // 20: batchyard.raftlog.v1.JoinTokenRecord.kind:type_name -> batchyard.api.v1.JoinTokenKind
+	30, // 21: batchyard.raftlog.v1.MemberRecord.member:type_name -> batchyard.api.v1.Member
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_raftlog_v1_records_proto_init() }
@@ -1920,6 +1932,7 @@ func file_batchyard_raftlog_v1_records_proto_init() {
 	if File_batchyard_raftlog_v1_records_proto != nil {
 		return
 	}
+	file_batchyard_raftlog_v1_instances_proto_init()
 	file_batchyard_raftlog_v1_records_proto_msgTypes[4].OneofWrappers = []any{}
 	file_batchyard_raftlog_v1_records_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}

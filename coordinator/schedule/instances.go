@@ -1,0 +1,74 @@
+package schedule
+
+import (
+	"slices"
+
+	"github.com/batchyard/batchyard/coordinator/state"
+	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
+)
+
+// Multi-instance tasks get all their nodes at once or none. Where too few are free, the first of them has a claim: every node that becomes free is left
+// empty for it, and no node is given tasks ahead, so that it starts as soon as any of the nodes have come to the end of what they ran when the claim began,
+// as many as it needs. At most one task of a pool has a claim, so that two can't keep half of the nodes each; and only one that has enough nodes in
+// the pool, so that no node waits for one that does not exist. Tasks of a higher priority are served before.
+
+// claimant is the first multi-instance task of a job that its pool could run, if nothing of the job comes before it; nil if there is none.
+func (p *planner) claimant(c *cursor) *state.Run {
+	if !p.instances || c.job.Allowed == 0 {
+		return nil
+	}
+	for i := c.run; i < len(c.job.Runs); i++ {
+		switch r := &c.job.Runs[i]; {
+		case r.First > r.Last:
+		case r.Instances > 0 && len(p.candidates(c.job)) >= int(r.Instances):
+			return r
+		case r.Instances == 0 && r.Slots <= 1: // those that are too large for every node keep nothing else waiting
+			return nil
+		}
+	}
+	return nil
+}
+
+// candidates are the nodes, by index, that could run an instance of a job's task if they were empty.
+func (p *planner) candidates(j *state.JobQueue) []int {
+	var out []int
+	for i := range p.nodes {
+		if !j.Barred[p.nodes[i].UID] {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// placeInstances places multi-instance tasks of jobs of equal priority, those of jobs made earlier first whoever's turn it is: a claim has to last.
+func (p *planner) placeInstances(group []*cursor) {
+	for _, c := range group {
+		for r := p.claimant(c); r != nil && !p.claimed && p.placed < maxTasksPerPass; r = p.claimant(c) {
+			nodes := slices.DeleteFunc(p.candidates(c.job), func(node int) bool {
+				return p.nodes[node].Held > 0 || p.kept[node] || p.plans[node] != nil
+			})
+			if len(nodes) < int(r.Instances) {
+				p.claimed = true
+				return
+			}
+			p.assignInstances(c, r, nodes[:r.Instances])
+		}
+	}
+}
+
+func (p *planner) assignInstances(c *cursor, r *state.Run, nodes []int) {
+	plan := &raftlogv1.InstancesPlan{Job: c.job.UID, Task: r.First}
+	for _, node := range nodes {
+		p.kept[node] = true
+		plan.Nodes = append(plan.Nodes, &raftlogv1.InstanceNode{Node: p.nodes[node].UID, Incarnation: p.nodes[node].Incarnation})
+	}
+	for free, bucket := range p.buckets {
+		p.buckets[free] = slices.DeleteFunc(bucket, func(node int) bool { return p.kept[node] })
+	}
+	p.several = append(p.several, plan)
+	p.placed += len(nodes)
+	r.First++
+	if c.job.Allowed > 0 {
+		c.job.Allowed--
+	}
+}
