@@ -8,7 +8,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/batchyard/batchyard/coordinator/state"
 	"github.com/batchyard/batchyard/internal/batcherr"
+	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
+	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
 )
 
@@ -107,4 +110,36 @@ func TestANodesLatestSessionCounts(t *testing.T) {
 	require.False(t, s.Connected(5))
 	_, err = s.register(t.Context(), node)
 	require.ErrorIs(t, err, errTermEnded)
+}
+
+// proposer tells what was the case when a command was put forward.
+type proposer func(*raftlogv1.Command) (state.Result, error)
+
+func (p proposer) Propose(_ context.Context, cmd *raftlogv1.Command) (state.Result, error) {
+	return p(cmd)
+}
+
+// A node whose hello is applied before its session counts would be passed over by placement, and nothing would wake that again.
+func TestASessionCountsBeforeItsHelloIsApplied(t *testing.T) {
+	s := (&election{}).server()
+	s.begin(t.Context())
+	counted := false
+	var answer state.Result
+	s.cfg.Proposer = proposer(func(cmd *raftlogv1.Command) (state.Result, error) {
+		require.NotNil(t, cmd.GetNodeHello())
+		counted = s.Connected(5)
+		return answer, nil
+	})
+	node := &raftlogv1.NodeRecord{Account: "acct", PoolId: "p", Uid: 5, Node: &apiv1.Node{Id: "n"}}
+	answer.Err = batcherr.NotFound(batcherr.CodeNodeNotFound, "gone")
+	_, err := s.open(t.Context(), node, &agentv1.Hello{})
+	require.Error(t, err)
+	require.True(t, counted)
+	require.False(t, s.Connected(5), "a session whose hello is refused is none")
+
+	answer = state.Result{Node: &raftlogv1.NodeRecord{Uid: 5, Incarnation: 3}}
+	session, err := s.open(t.Context(), node, &agentv1.Hello{})
+	require.NoError(t, err)
+	require.Equal(t, uint32(3), uint32(session.node.Incarnation), "as the hello left it")
+	require.True(t, s.Connected(5))
 }

@@ -88,22 +88,33 @@ func (s *Server) Session(stream agentStream) error {
 	if hello == nil {
 		return batcherr.Invalid(batcherr.CodeInvalidInput, "the first message of a session must be a hello")
 	}
-	result, err := s.cfg.Proposer.Propose(stream.Context(), &raftlogv1.Command{
-		Now: s.cfg.Now().UnixNano(), Account: info.Account,
-		Kind: &raftlogv1.Command_NodeHello{NodeHello: &raftlogv1.NodeHello{PoolId: info.PoolId, NodeId: info.NodeRecord.Node.Id, Facts: hello.Facts}},
-	})
-	if err != nil {
-		return err
-	}
-	if result.Err != nil {
-		return result.Err
-	}
-	session, err := s.register(stream.Context(), result.Node)
+	session, err := s.open(stream.Context(), info.NodeRecord, hello)
 	if err != nil {
 		return err
 	}
 	defer s.unregister(session)
 	return session.serve(stream, hello)
+}
+
+// open registers a session and says that the node is there, in this order: placement looks once for nodes with a session, when the hello is applied.
+func (s *Server) open(ctx context.Context, node *raftlogv1.NodeRecord, hello *agentv1.Hello) (*session, error) {
+	session, err := s.register(ctx, node)
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.cfg.Proposer.Propose(ctx, &raftlogv1.Command{
+		Now: s.cfg.Now().UnixNano(), Account: node.Account,
+		Kind: &raftlogv1.Command_NodeHello{NodeHello: &raftlogv1.NodeHello{PoolId: node.PoolId, NodeId: node.Node.Id, Facts: hello.Facts}},
+	})
+	if err == nil && result.Err != nil {
+		err = result.Err
+	}
+	if err != nil {
+		s.unregister(session)
+		return nil, err
+	}
+	session.node = result.Node
+	return session, nil
 }
 
 func (s *Server) register(ctx context.Context, node *raftlogv1.NodeRecord) (*session, error) {
