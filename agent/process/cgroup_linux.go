@@ -7,19 +7,24 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
 	"golang.org/x/sys/unix"
 )
 
-// cgroups are control groups (version 2), one for each attempt that runs, used again and again. A process cannot leave its
-// group without the right to, so the group knows the whole tree of an attempt, and creating a process inside costs nothing.
+// cgroups are control groups, one for each attempt that runs, used again and again: of version 2 where it is mounted, else of version 1. A process
+// cannot leave its group without the right to, so the group knows the whole tree of an attempt, and creating a process inside costs nothing.
 type cgroups struct {
-	dir string
+	dir      string
+	unified  bool     // version 2
+	field    string   // the controller of version 1 that is used for this; empty: version 2
+	limiters limiters // how attempts can be bounded
 
 	mu   sync.Mutex
 	free []*cgroup
@@ -29,30 +34,53 @@ type cgroups struct {
 
 type cgroup struct {
 	name, dir string
-	fd        int  // of the directory
-	events    int  // of cgroup.events
-	killed    bool // cgroup.kill has been written
+	fd        int      // of the directory; -1 for version 1
+	events    int      // of cgroup.events; -1 for version 1
+	spent     bool     // it has been killed, or has limits: not used again
+	join      []string // files that a thread writes 0 to before it creates the process
+	more      []string // directories of other hierarchies
 }
 
 // newCgroups makes a group for the supervisor of a state directory. The error says why there can be none.
-func newCgroups(name string) (*cgroups, error) {
-	own, err := ownCgroup()
-	if err != nil {
-		return nil, err
+func newCgroups(name string, unified bool) (*cgroups, error) {
+	g := &cgroups{all: map[string]*cgroup{}, limiters: newLimiters(name)}
+	err := errors.New("control groups of version 2 are not wanted")
+	if unified {
+		err = g.open2(name)
 	}
-	g := &cgroups{dir: filepath.Join(own, name), all: map[string]*cgroup{}}
+	if err == nil {
+		g.limiters.add2(g.dir)
+		return g, nil
+	}
+	for _, controller := range []string{"pids", "freezer", "memory", "cpu"} {
+		dir, found := g.limiters.ensure1(controller)
+		if found != nil {
+			continue
+		}
+		g.dir, g.unified, g.field = dir, false, controller
+		return g, nil
+	}
+	return nil, err
+}
+
+func (g *cgroups) open2(name string) error {
+	own, err := ownCgroup("")
+	if err != nil {
+		return err
+	}
+	g.dir, g.unified = filepath.Join(own, name), true
 	if err := os.Mkdir(g.dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
+		return err
 	}
 	if err := g.probe(); err != nil {
-		return nil, errors.Join(err, g.close())
+		return errors.Join(err, g.close())
 	}
-	return g, nil
+	return nil
 }
 
 // probe creates a process inside a group, whose program does not exist: only a kernel that can do the former notices.
 func (g *cgroups) probe() error {
-	c, err := g.take()
+	c, err := g.take(nil)
 	if err != nil {
 		return err
 	}
@@ -69,9 +97,9 @@ func (g *cgroups) probe() error {
 	return nil
 }
 
-// ownCgroup is the directory of the version 2 group that this process is in.
-func ownCgroup() (string, error) {
-	membership, err := os.ReadFile("/proc/self/cgroup")
+// ownCgroup is the directory of the group that this process is in: of a controller of version 1, or of version 2 for none.
+func ownCgroup(controller string) (string, error) {
+	groups, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return "", err
 	}
@@ -79,24 +107,24 @@ func ownCgroup() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return findCgroup(string(membership), string(mounts))
+	return findCgroup(string(groups), string(mounts), controller)
 }
 
-func findCgroup(membership, mounts string) (string, error) {
+func findCgroup(groups, mounts, controller string) (string, error) {
 	own, found := "", false
-	for line := range strings.Lines(membership) {
-		if path, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); ok {
+	for line := range strings.Lines(groups) {
+		if path, ok := membership(line, controller); ok {
 			own, found = path, true
 		}
 	}
 	if !found {
-		return "", errors.New("no control group of version 2")
+		return "", fmt.Errorf("no control group of %s", nameOf(controller))
 	}
 	for line := range strings.Lines(mounts) {
 		// "36 35 98:0 /root /mount options - type source options", with any number of fields before the dash.
 		before, after, ok := strings.Cut(line, " - ")
-		fields := strings.Fields(before)
-		if !ok || len(fields) < 5 || !strings.HasPrefix(after, "cgroup2 ") {
+		fields, kind := strings.Fields(before), strings.Fields(after)
+		if !ok || len(fields) < 5 || len(kind) < 3 || !mounted(kind, controller) {
 			continue
 		}
 		rest, ok := strings.CutPrefix(own, strings.TrimSuffix(fields[3], "/"))
@@ -104,23 +132,60 @@ func findCgroup(membership, mounts string) (string, error) {
 			return filepath.Join(fields[4], rest), nil
 		}
 	}
-	return "", errors.New("control groups of version 2 are not mounted")
+	return "", fmt.Errorf("control groups of %s are not mounted", nameOf(controller))
 }
 
-// take returns an empty group.
-func (g *cgroups) take() (*cgroup, error) {
+func mounted(kind []string, controller string) bool {
+	if controller == "" {
+		return kind[0] == "cgroup2"
+	}
+	return kind[0] == "cgroup" && slices.Contains(strings.Split(kind[2], ","), controller)
+}
+
+func nameOf(controller string) string {
+	if controller == "" {
+		return "version 2"
+	}
+	return "the controller " + controller
+}
+
+// take returns an empty group with these limits, which may be nil.
+func (g *cgroups) take(limits *agentv1.ProcessLimits) (*cgroup, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if n := len(g.free); n > 0 {
+	bounded := limits.GetGroupMemoryBytes()+limits.GetGroupCpuMillis()+limits.GetGroupProcesses() > 0
+	if n := len(g.free); n > 0 && !bounded {
 		c := g.free[n-1]
 		g.free = g.free[:n-1]
 		return c, nil
 	}
+	c, err := g.newGroup()
+	if err != nil {
+		return nil, err
+	}
+	g.all[c.name] = c
+	if !bounded {
+		return c, nil
+	}
+	c.spent = true
+	if err := g.limiters.set(c, limits); err != nil {
+		delete(g.all, c.name)
+		c.remove()
+		return nil, fmt.Errorf("limit a task: %w", err)
+	}
+	return c, nil
+}
+
+func (g *cgroups) newGroup() (*cgroup, error) {
 	name := fmt.Sprintf("%d-%d", os.Getpid(), g.made)
 	g.made++
 	c := &cgroup{name: name, dir: filepath.Join(g.dir, name), fd: -1, events: -1}
 	if err := os.Mkdir(c.dir, 0o755); err != nil {
 		return nil, err
+	}
+	if !g.unified {
+		c.join = []string{filepath.Join(c.dir, "tasks")}
+		return c, nil
 	}
 	var err error
 	if c.fd, err = unix.Open(c.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
@@ -129,19 +194,18 @@ func (g *cgroups) take() (*cgroup, error) {
 	if c.events, err = unix.Open(filepath.Join(c.dir, "cgroup.events"), unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 		return nil, errors.Join(err, unix.Close(c.fd))
 	}
-	g.all[name] = c
 	return c, nil
 }
 
 // put takes an empty group back. One that was killed is not used again: Linux compares a counter of kills of the new
 // process's group with that of its parent's, and kills it if they differ.
 func (g *cgroups) put(c *cgroup) {
-	if c.killed {
+	if c.spent {
 		g.drop(c)
 		return
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(c.fd, &st); err == nil && st.Nlink > 2 {
+	if err := unix.Stat(c.dir, &st); err == nil && st.Nlink > 2 {
 		removeGroups(c.dir, false)
 	}
 	g.mu.Lock()
@@ -153,9 +217,23 @@ func (g *cgroups) drop(c *cgroup) {
 	g.mu.Lock()
 	delete(g.all, c.name)
 	g.mu.Unlock()
-	_ = unix.Close(c.fd)
-	_ = unix.Close(c.events)
+	c.remove()
+}
+
+// remove removes a group that is empty.
+func (c *cgroup) remove() {
+	c.shut()
 	removeGroups(c.dir, true)
+	for _, dir := range c.more {
+		removeGroups(dir, true)
+	}
+}
+
+func (c *cgroup) shut() {
+	if c.fd >= 0 {
+		_ = unix.Close(c.fd)
+		_ = unix.Close(c.events)
+	}
 }
 
 // owner is the group, by its name, that a process is in; empty if it is in none of these.
@@ -165,25 +243,37 @@ func (g *cgroups) owner(pid int) string {
 		return ""
 	}
 	for line := range bytes.Lines(b) {
-		if path, ok := bytes.CutPrefix(line, []byte("0::")); ok {
-			_, rest, _ := strings.Cut(string(path), "/"+filepath.Base(g.dir)+"/")
-			name, _, _ := strings.Cut(strings.TrimSpace(rest), "/")
-			return name
+		path, ok := membership(string(line), g.field)
+		if !ok {
+			continue
 		}
+		_, rest, _ := strings.Cut(path, "/"+filepath.Base(g.dir)+"/")
+		name, _, _ := strings.Cut(rest, "/")
+		return name
 	}
 	return ""
 }
 
+// membership is the group in a line of /proc/PID/cgroup, if the line is about a controller of version 1, or about version 2 for "".
+func membership(line, controller string) (path string, ok bool) {
+	_, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+	controllers, path, ok := strings.Cut(rest, ":")
+	return path, ok && slices.Contains(strings.Split(controllers, ","), controller)
+}
+
 // populated says whether a process runs in the group or below it.
 func (c *cgroup) populated() bool {
+	if c.events < 0 {
+		return len(c.procs()) > 0
+	}
 	var buf [64]byte
 	n, err := unix.Pread(c.events, buf[:], 0)
 	return err != nil || !bytes.Contains(buf[:n], []byte("populated 0"))
 }
 
-// kill ends every process in the group, also those that are being forked; before Linux 5.14 it does nothing.
+// kill ends every process in the group, also those that are being forked; before Linux 5.14, and in version 1, it does nothing.
 func (c *cgroup) kill() {
-	c.killed = true
+	c.spent = true
 	_ = os.WriteFile(filepath.Join(c.dir, "cgroup.kill"), []byte("1"), 0)
 }
 
@@ -229,13 +319,13 @@ func removeGroups(dir string, itself bool) {
 func (g *cgroups) close() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var err error
 	for _, c := range g.all {
-		err = errors.Join(err, unix.Close(c.fd), unix.Close(c.events))
+		c.remove()
 	}
 	g.all, g.free = nil, nil
 	removeGroups(g.dir, true)
-	return err
+	g.limiters.close()
+	return nil
 }
 
 // killGroup ends everything in a group that an earlier supervisor made, and removes it.

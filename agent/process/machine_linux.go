@@ -72,7 +72,7 @@ func (m *machine) openGroups(cfg ServeConfig) {
 	}
 	sum := sha256.Sum256([]byte(cfg.StateDir))
 	var err error
-	if m.groups, err = newCgroups(fmt.Sprintf("batchyard-%x", sum[:8])); err != nil {
+	if m.groups, err = newCgroups(fmt.Sprintf("batchyard-%x", sum[:8]), !cfg.noUnified); err != nil {
 		m.log.Info("tasks get no control groups of their own", "reason", err)
 	}
 }
@@ -116,14 +116,10 @@ func (m *machine) start(spec *agentv1.StartProcess) (*child, *startError) {
 		Dir: spec.GetDir(), Env: env, Files: []uintptr{uintptr(m.null), out[0], out[1]},
 		Sys: &syscall.SysProcAttr{Setsid: true, Credential: credential(spec.GetUser())},
 	}
-	if m.groups != nil {
-		if c.group, err = m.groups.take(); err == nil {
-			attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, c.group.fd
-		} else {
-			m.log.Warn("no control group for an attempt", "attempt", spec.GetAttemptId(), "error", err)
-		}
+	if err := m.group(c, spec, attr.Sys); err != nil {
+		return nil, &startError{agentv1.StartFailure_START_FAILURE_LAUNCH_FAILED, err.Error()}
 	}
-	if err := m.create(c, program, spec.GetArgv(), attr); err != nil {
+	if err := m.create(c, program, spec, attr); err != nil {
 		if c.group != nil {
 			m.groups.put(c.group)
 		}
@@ -135,15 +131,43 @@ func (m *machine) start(spec *agentv1.StartProcess) (*child, *startError) {
 	return c, nil
 }
 
-func (m *machine) create(c *child, program string, argv []string, attr *syscall.ProcAttr) (err error) {
+// group gives an attempt its control group. Only limits need one.
+func (m *machine) group(c *child, spec *agentv1.StartProcess, sys *syscall.SysProcAttr) error {
+	l := spec.GetLimits()
+	bounded := l.GetGroupMemoryBytes()+l.GetGroupCpuMillis()+l.GetGroupProcesses() > 0
+	if m.groups == nil {
+		if bounded {
+			return errors.New("the task can't be limited: this system has no control groups")
+		}
+		return nil
+	}
+	var err error
+	if c.group, err = m.groups.take(l); err != nil {
+		if bounded {
+			return err
+		}
+		m.log.Warn("no control group for an attempt", "attempt", spec.GetAttemptId(), "error", err)
+		return nil
+	}
+	if c.group.fd >= 0 {
+		sys.UseCgroupFD, sys.CgroupFD = true, c.group.fd
+	}
+	return nil
+}
+
+func (m *machine) create(c *child, program string, spec *agentv1.StartProcess, attr *syscall.ProcAttr) (err error) {
+	var join []string
+	if c.group != nil {
+		join = c.group.join
+	}
 	m.forking.RLock()
 	defer m.forking.RUnlock()
 	c.from = bootClock()
-	c.pid, err = syscall.ForkExec(program, argv, attr)
-	if errors.Is(err, syscall.ENODEV) && c.group != nil {
+	c.pid, err = forkIn(join, spec.GetNoNewPrivileges(), program, spec.GetArgv(), attr)
+	if errors.Is(err, syscall.ENODEV) && c.group != nil && len(join) == 0 {
 		// Somebody has removed the group.
 		attr.Sys.UseCgroupFD, c.group = false, nil
-		c.pid, err = syscall.ForkExec(program, argv, attr)
+		c.pid, err = forkIn(nil, spec.GetNoNewPrivileges(), program, spec.GetArgv(), attr)
 	}
 	if err != nil {
 		return err

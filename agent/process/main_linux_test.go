@@ -21,6 +21,7 @@ import (
 
 const (
 	withoutGroups = "supervisor without groups"
+	oldGroups     = "supervisor with groups of version 1"
 	modeVariable  = "PROCESS_TEST_MODE"
 	stateVariable = "PROCESS_TEST_STATE"
 	// patience is how long a test waits for what happens in milliseconds.
@@ -47,10 +48,10 @@ func beOther(mode string) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
 	switch mode {
-	case "supervisor", withoutGroups:
+	case "supervisor", withoutGroups, oldGroups:
 		log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		return Serve(ctx, ServeConfig{
-			StateDir: os.Getenv(stateVariable), Logger: log, noGroups: mode != "supervisor",
+			StateDir: os.Getenv(stateVariable), Logger: log, noGroups: mode == withoutGroups, noUnified: mode == oldGroups,
 		})
 	case "client":
 		// Starts what its arguments say, renews a short lease for ever, and says so.
@@ -142,8 +143,11 @@ func newYardOf(t testing.TB, mode string) *yard {
 	require.NoError(t, err)
 	dir := t.TempDir()
 	state := filepath.Join(dir, "state")
-	_, err = ownCgroup()
-	y := &yard{t: t, groups: mode == "supervisor" && err == nil, dir: filepath.Join(dir, "work"), cfg: SupervisorConfig{
+	_, err = ownCgroup("")
+	if mode == oldGroups {
+		_, err = ownCgroup("pids")
+	}
+	y := &yard{t: t, groups: mode != withoutGroups && err == nil, dir: filepath.Join(dir, "work"), cfg: SupervisorConfig{
 		StateDir: state, Command: []string{exe},
 		Env: append(os.Environ(), modeVariable+"="+mode, stateVariable+"="+state),
 	}}

@@ -26,6 +26,8 @@ type ServeConfig struct {
 
 	// noGroups makes the supervisor do without control groups, as on systems that have none.
 	noGroups bool
+	// noUnified makes it do without those of version 2.
+	noUnified bool
 }
 
 func (c *ServeConfig) fill() error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -133,8 +134,10 @@ func (m *machine) killStrays(ctx context.Context, header *agentv1.SupervisorHead
 		return nil
 	}
 	if dir := header.GetCgroup(); dir != "" {
-		if err := killGroup(dir, strayPatience); err != nil {
-			m.log.Error("cannot end the processes of an earlier supervisor", "error", err)
+		for _, dir := range append(otherGroups(filepath.Base(dir)), dir) {
+			if err := killGroup(dir, strayPatience); err != nil {
+				m.log.Error("cannot end the processes of an earlier supervisor", "error", err)
+			}
 		}
 	}
 	for begun := time.Now(); len(strays) > 0; {

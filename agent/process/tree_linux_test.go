@@ -19,6 +19,9 @@ import (
 // withAndWithoutGroups runs a test with control groups and as on a system that has none.
 func withAndWithoutGroups(t *testing.T, test func(t *testing.T, y *yard)) {
 	t.Run("groups", func(t *testing.T) { test(t, newYard(t)) })
+	if _, err := ownCgroup("pids"); err == nil {
+		t.Run("version 1", func(t *testing.T) { test(t, newYardOf(t, oldGroups)) })
+	}
 	t.Run("no groups", func(t *testing.T) { test(t, newYardOf(t, withoutGroups)) })
 }
 
@@ -249,12 +252,17 @@ func TestFindCgroup(t *testing.T) {
 		"1:cpu:/x\n0::/slice/unit\n": "/sys/fs/cgroup/unified/unit",
 		"0::/slice\n":                "/sys/fs/cgroup/unified",
 	} {
-		got, err := findCgroup(membership, mounts)
+		got, err := findCgroup(membership, mounts, "")
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 	}
 	for _, membership := range []string{"", "1:cpu:/\n", "0::/slices\n", "0::/other\n"} {
-		_, err := findCgroup(membership, mounts)
+		_, err := findCgroup(membership, mounts, "")
 		require.Error(t, err, membership)
 	}
+	got, err := findCgroup("3:cpu,cpuacct:/x\n0::/\n", "25 30 0:23 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n", "cpu")
+	require.NoError(t, err)
+	require.Equal(t, "/sys/fs/cgroup/cpu/x", got)
+	_, err = findCgroup("3:cpuacct:/x\n", mounts, "cpu")
+	require.Error(t, err)
 }

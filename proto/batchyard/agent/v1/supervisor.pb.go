@@ -370,9 +370,11 @@ type StartProcess struct {
 	// The process is stopped when it has run for so long; 0 for no limit.
 	MaxWallClockNanos int64 `protobuf:"varint,10,opt,name=max_wall_clock_nanos,json=maxWallClockNanos,proto3" json:"max_wall_clock_nanos,omitempty"`
 	// When the main process has exited with 0, what it has left goes on until it is stopped: ProcessLingers, then ProcessExited.
-	Lingers       bool `protobuf:"varint,20,opt,name=lingers,proto3" json:"lingers,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Lingers bool `protobuf:"varint,20,opt,name=lingers,proto3" json:"lingers,omitempty"`
+	// Neither the process nor what descends from it can get rights that it has not, as by a setuid program.
+	NoNewPrivileges bool `protobuf:"varint,11,opt,name=no_new_privileges,json=noNewPrivileges,proto3" json:"no_new_privileges,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *StartProcess) Reset() {
@@ -482,6 +484,13 @@ func (x *StartProcess) GetLingers() bool {
 	return false
 }
 
+func (x *StartProcess) GetNoNewPrivileges() bool {
+	if x != nil {
+		return x.NoNewPrivileges
+	}
+	return false
+}
+
 type ProcessUser struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Uid   uint32                 `protobuf:"varint,1,opt,name=uid,proto3" json:"uid,omitempty"`
@@ -553,9 +562,14 @@ type ProcessLimits struct {
 	CoreBytes         uint64                 `protobuf:"varint,4,opt,name=core_bytes,json=coreBytes,proto3" json:"core_bytes,omitempty"`
 	Processes         uint64                 `protobuf:"varint,5,opt,name=processes,proto3" json:"processes,omitempty"`
 	// No core file at all, whatever core_bytes says.
-	NoCore        bool `protobuf:"varint,6,opt,name=no_core,json=noCore,proto3" json:"no_core,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	NoCore bool `protobuf:"varint,6,opt,name=no_core,json=noCore,proto3" json:"no_core,omitempty"`
+	// The next three bound the attempt with all its processes, by control groups. One that a node cannot set keeps the process from starting.
+	GroupMemoryBytes uint64 `protobuf:"varint,7,opt,name=group_memory_bytes,json=groupMemoryBytes,proto3" json:"group_memory_bytes,omitempty"`
+	// Thousandths of a processor.
+	GroupCpuMillis uint64 `protobuf:"varint,8,opt,name=group_cpu_millis,json=groupCpuMillis,proto3" json:"group_cpu_millis,omitempty"`
+	GroupProcesses uint64 `protobuf:"varint,9,opt,name=group_processes,json=groupProcesses,proto3" json:"group_processes,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ProcessLimits) Reset() {
@@ -628,6 +642,27 @@ func (x *ProcessLimits) GetNoCore() bool {
 		return x.NoCore
 	}
 	return false
+}
+
+func (x *ProcessLimits) GetGroupMemoryBytes() uint64 {
+	if x != nil {
+		return x.GroupMemoryBytes
+	}
+	return 0
+}
+
+func (x *ProcessLimits) GetGroupCpuMillis() uint64 {
+	if x != nil {
+		return x.GroupCpuMillis
+	}
+	return 0
+}
+
+func (x *ProcessLimits) GetGroupProcesses() uint64 {
+	if x != nil {
+		return x.GroupProcesses
+	}
+	return 0
 }
 
 // StopProcess ends an attempt's whole process tree: it is asked, and killed when the grace is over. A second stop can only
@@ -1768,7 +1803,7 @@ const file_batchyard_agent_v1_supervisor_proto_rawDesc = "" +
 	"\x05renew\x18\x04 \x01(\v2\x1e.batchyard.agent.v1.RenewLeaseH\x00R\x05renew\x127\n" +
 	"\x04list\x18\x05 \x01(\v2!.batchyard.agent.v1.ListProcessesH\x00R\x04list\x12D\n" +
 	"\bshutdown\x18\x06 \x01(\v2&.batchyard.agent.v1.ShutdownSupervisorH\x00R\bshutdownB\t\n" +
-	"\arequest\"\x83\x03\n" +
+	"\arequest\"\xaf\x03\n" +
 	"\fStartProcess\x12\x1d\n" +
 	"\n" +
 	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x12\n" +
@@ -1785,11 +1820,12 @@ const file_batchyard_agent_v1_supervisor_proto_rawDesc = "" +
 	"graceNanos\x12/\n" +
 	"\x14max_wall_clock_nanos\x18\n" +
 	" \x01(\x03R\x11maxWallClockNanos\x12\x18\n" +
-	"\alingers\x18\x14 \x01(\bR\alingers\"I\n" +
+	"\alingers\x18\x14 \x01(\bR\alingers\x12*\n" +
+	"\x11no_new_privileges\x18\v \x01(\bR\x0fnoNewPrivileges\"I\n" +
 	"\vProcessUser\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\rR\x03uid\x12\x10\n" +
 	"\x03gid\x18\x02 \x01(\rR\x03gid\x12\x16\n" +
-	"\x06groups\x18\x03 \x03(\rR\x06groups\"\xdc\x01\n" +
+	"\x06groups\x18\x03 \x03(\rR\x06groups\"\xdd\x02\n" +
 	"\rProcessLimits\x12\x1d\n" +
 	"\n" +
 	"open_files\x18\x01 \x01(\x04R\topenFiles\x12&\n" +
@@ -1798,7 +1834,10 @@ const file_batchyard_agent_v1_supervisor_proto_rawDesc = "" +
 	"\n" +
 	"core_bytes\x18\x04 \x01(\x04R\tcoreBytes\x12\x1c\n" +
 	"\tprocesses\x18\x05 \x01(\x04R\tprocesses\x12\x17\n" +
-	"\ano_core\x18\x06 \x01(\bR\x06noCore\"b\n" +
+	"\ano_core\x18\x06 \x01(\bR\x06noCore\x12,\n" +
+	"\x12group_memory_bytes\x18\a \x01(\x04R\x10groupMemoryBytes\x12(\n" +
+	"\x10group_cpu_millis\x18\b \x01(\x04R\x0egroupCpuMillis\x12'\n" +
+	"\x0fgroup_processes\x18\t \x01(\x04R\x0egroupProcesses\"b\n" +
 	"\vStopProcess\x12\x1d\n" +
 	"\n" +
 	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12$\n" +
