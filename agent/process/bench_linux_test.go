@@ -55,24 +55,35 @@ func bareSpawn(dir string) error {
 }
 
 // BenchmarkSupervisorSpawn does the same through a supervisor.
-func BenchmarkSupervisorSpawn(b *testing.B) { benchmarkSupervisor(b, "supervisor") }
+func BenchmarkSupervisorSpawn(b *testing.B) { benchmarkSupervisor(b, "supervisor", nil) }
+
+// BenchmarkSupervisorSpawnAsUser starts each as another user, who can't become root.
+func BenchmarkSupervisorSpawnAsUser(b *testing.B) {
+	if os.Geteuid() != 0 {
+		b.Skip("only root acts as others")
+	}
+	benchmarkSupervisor(b, "supervisor", &agentv1.ProcessUser{Uid: 1_900_000_000, Gid: 1_900_000_000})
+}
 
 // BenchmarkSupervisorSpawnWithoutGroups is on a system that has no control groups.
-func BenchmarkSupervisorSpawnWithoutGroups(b *testing.B) { benchmarkSupervisor(b, withoutGroups) }
+func BenchmarkSupervisorSpawnWithoutGroups(b *testing.B) { benchmarkSupervisor(b, withoutGroups, nil) }
 
-func benchmarkSupervisor(b *testing.B, mode string) {
+func benchmarkSupervisor(b *testing.B, mode string, user *agentv1.ProcessUser) {
 	y := newYardOf(b, mode)
+	for _, dir := range []string{y.dir, filepath.Dir(y.dir), filepath.Dir(filepath.Dir(y.dir))} {
+		require.NoError(b, os.Chmod(dir, 0o711)) // users have to get through
+	}
 	started := 0
 	begin := func(n int) {
 		var specs []*agentv1.StartProcess
 		for ; n > 0 && started < b.N; n-- {
 			started++
 			dir := filepath.Join(y.dir, fmt.Sprint(started))
-			require.NoError(b, os.MkdirAll(filepath.Join(dir, "wd"), 0o700))
+			require.NoError(b, os.MkdirAll(filepath.Join(dir, "wd"), 0o755))
 			specs = append(specs, &agentv1.StartProcess{
 				AttemptId: fmt.Sprint(started), Argv: []string{"/bin/true"}, Env: []string{"PATH=/usr/bin:/bin"},
 				Dir: filepath.Join(dir, "wd"), StdoutPath: filepath.Join(dir, "stdout.txt"),
-				StderrPath: filepath.Join(dir, "stderr.txt"),
+				StderrPath: filepath.Join(dir, "stderr.txt"), User: user, NoNewPrivileges: user != nil,
 			})
 		}
 		if len(specs) > 0 {
@@ -84,6 +95,7 @@ func benchmarkSupervisor(b *testing.B, mode string) {
 	for done := 0; done < b.N; {
 		var acks []string
 		for _, e := range <-y.Events() {
+			require.Nil(b, e.GetStartFailed())
 			if x := e.GetExited(); x != nil {
 				require.Zero(b, x.GetExitCode())
 				acks = append(acks, x.GetAttemptId())

@@ -22,8 +22,7 @@ import (
 // cannot leave its group without the right to, so the group knows the whole tree of an attempt, and creating a process inside costs nothing.
 type cgroups struct {
 	dir      string
-	unified  bool     // version 2
-	field    string   // the controller of version 1 that is used for this; empty: version 2
+	field    string   // the controller of version 1 whose hierarchy it is; empty: version 2
 	limiters limiters // how attempts can be bounded
 
 	mu   sync.Mutex
@@ -43,39 +42,47 @@ type cgroup struct {
 
 // newCgroups makes a group for the supervisor of a state directory. The error says why there can be none.
 func newCgroups(name string, unified bool) (*cgroups, error) {
-	g := &cgroups{all: map[string]*cgroup{}, limiters: newLimiters(name)}
-	err := errors.New("control groups of version 2 are not wanted")
-	if unified {
-		err = g.open2(name)
+	if !unified {
+		return newGroups1(name)
 	}
+	g, err := newGroups2(name)
 	if err == nil {
-		g.limiters.add2(g.dir)
 		return g, nil
 	}
-	for _, controller := range []string{"pids", "freezer", "memory", "cpu"} {
-		dir, found := g.limiters.ensure1(controller)
-		if found != nil {
-			continue
-		}
-		g.dir, g.unified, g.field = dir, false, controller
-		return g, nil
+	if old, oldErr := newGroups1(name); oldErr == nil {
+		return old, nil
 	}
 	return nil, err
 }
 
-func (g *cgroups) open2(name string) error {
+// newGroups1 uses the first hierarchy of version 1 that there is.
+func newGroups1(name string) (*cgroups, error) {
+	l := newLimiters(name)
+	var errs []error
+	for _, controller := range controllers1 {
+		dir, err := l.ensure1(controller)
+		if err == nil {
+			return &cgroups{dir: dir, field: controller, limiters: l, all: map[string]*cgroup{}}, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
+func newGroups2(name string) (*cgroups, error) {
 	own, err := ownCgroup("")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	g.dir, g.unified = filepath.Join(own, name), true
+	g := &cgroups{dir: filepath.Join(own, name), limiters: newLimiters(name), all: map[string]*cgroup{}}
 	if err := os.Mkdir(g.dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+		return nil, err
 	}
 	if err := g.probe(); err != nil {
-		return errors.Join(err, g.close())
+		return nil, errors.Join(err, g.close())
 	}
-	return nil
+	g.limiters.add2(g.dir)
+	return g, nil
 }
 
 // probe creates a process inside a group, whose program does not exist: only a kernel that can do the former notices.
@@ -153,7 +160,7 @@ func nameOf(controller string) string {
 func (g *cgroups) take(limits *agentv1.ProcessLimits) (*cgroup, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	bounded := limits.GetGroupMemoryBytes()+limits.GetGroupCpuMillis()+limits.GetGroupProcesses() > 0
+	bounded := bounds(limits)
 	if n := len(g.free); n > 0 && !bounded {
 		c := g.free[n-1]
 		g.free = g.free[:n-1]
@@ -183,16 +190,17 @@ func (g *cgroups) newGroup() (*cgroup, error) {
 	if err := os.Mkdir(c.dir, 0o755); err != nil {
 		return nil, err
 	}
-	if !g.unified {
+	if g.field != "" {
 		c.join = []string{filepath.Join(c.dir, "tasks")}
 		return c, nil
 	}
 	var err error
-	if c.fd, err = unix.Open(c.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
-		return nil, err
+	if c.fd, err = unix.Open(c.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err == nil {
+		c.events, err = unix.Open(filepath.Join(c.dir, "cgroup.events"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	}
-	if c.events, err = unix.Open(filepath.Join(c.dir, "cgroup.events"), unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
-		return nil, errors.Join(err, unix.Close(c.fd))
+	if err != nil {
+		c.remove()
+		return nil, err
 	}
 	return c, nil
 }
@@ -222,17 +230,13 @@ func (g *cgroups) drop(c *cgroup) {
 
 // remove removes a group that is empty.
 func (c *cgroup) remove() {
-	c.shut()
-	removeGroups(c.dir, true)
-	for _, dir := range c.more {
-		removeGroups(dir, true)
+	for _, fd := range []int{c.fd, c.events} {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
 	}
-}
-
-func (c *cgroup) shut() {
-	if c.fd >= 0 {
-		_ = unix.Close(c.fd)
-		_ = unix.Close(c.events)
+	for _, dir := range append(c.more, c.dir) {
+		removeGroups(dir, true)
 	}
 }
 

@@ -22,6 +22,14 @@ type limiters struct {
 	v2   map[string]bool
 }
 
+// controllers1 are those of version 1 that are used; any can tell what an attempt's processes are.
+var controllers1 = []string{"pids", "freezer", "memory", "cpu"}
+
+// bounds says whether limits need a control group.
+func bounds(l *agentv1.ProcessLimits) bool {
+	return max(l.GetGroupMemoryBytes(), l.GetGroupCpuMillis(), l.GetGroupProcesses()) > 0
+}
+
 func newLimiters(name string) limiters {
 	return limiters{name: name, v1: map[string]string{}, v2: map[string]bool{}}
 }
@@ -57,7 +65,7 @@ func (l *limiters) ensure1(controller string) (string, error) {
 
 // otherGroups are the groups of a supervisor in the hierarchies of version 1.
 func otherGroups(name string) (dirs []string) {
-	for _, controller := range []string{"memory", "cpu", "pids", "freezer"} {
+	for _, controller := range controllers1 {
 		if own, err := ownCgroup(controller); err == nil {
 			dirs = append(dirs, filepath.Join(own, name))
 		}

@@ -133,8 +133,7 @@ func (m *machine) start(spec *agentv1.StartProcess) (*child, *startError) {
 
 // group gives an attempt its control group. Only limits need one.
 func (m *machine) group(c *child, spec *agentv1.StartProcess, sys *syscall.SysProcAttr) error {
-	l := spec.GetLimits()
-	bounded := l.GetGroupMemoryBytes()+l.GetGroupCpuMillis()+l.GetGroupProcesses() > 0
+	bounded := bounds(spec.GetLimits())
 	if m.groups == nil {
 		if bounded {
 			return errors.New("the task can't be limited: this system has no control groups")
@@ -142,7 +141,7 @@ func (m *machine) group(c *child, spec *agentv1.StartProcess, sys *syscall.SysPr
 		return nil
 	}
 	var err error
-	if c.group, err = m.groups.take(l); err != nil {
+	if c.group, err = m.groups.take(spec.GetLimits()); err != nil {
 		if bounded {
 			return err
 		}
