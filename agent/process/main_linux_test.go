@@ -29,10 +29,11 @@ const (
 	poll     = 2 * time.Millisecond
 )
 
+// For endFirstThread: while packages are initialised this is the first thread, and later it need not be.
+func init() { runtime.LockOSThread() }
+
 // TestMain lets the test binary be a supervisor, a client and a task.
 func TestMain(m *testing.M) {
-	// For endFirstThread: this is the first thread.
-	runtime.LockOSThread()
 	if mode := os.Getenv(modeVariable); mode != "" {
 		if err := beOther(mode); err != nil {
 			fmt.Fprintln(os.Stderr, err)
