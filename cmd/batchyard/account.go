@@ -99,6 +99,7 @@ func runAccountEnv(ctx context.Context, f *factory, s *session, id string) error
 		"AWS_SECRET_ACCESS_KEY", store.GetSecretKey(),
 		"AWS_SESSION_TOKEN", store.GetSessionToken(),
 		"AWS_REGION", store.GetRegion(),
+		"AWS_DEFAULT_REGION", store.GetRegion(), // boto3 reads only this one
 		"AWS_CA_BUNDLE", storeCA,
 		"BATCHYARD_BUCKET", store.GetBucket(),
 		client.EnvAddress, strings.Join(s.context.Addresses, ","),
