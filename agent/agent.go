@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -13,6 +14,7 @@ import (
 	"github.com/batchyard/batchyard/agent/process"
 	"github.com/batchyard/batchyard/agent/session"
 	"github.com/batchyard/batchyard/agent/task"
+	"github.com/batchyard/batchyard/internal/filelock"
 	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
 )
 
@@ -50,11 +52,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := os.MkdirAll(a.cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("making the data directory: %w", err)
 	}
-	unlock, err := lock(a.cfg.DataDir)
+	lock, err := filelock.Try(filepath.Join(a.cfg.DataDir, "agent.lock"))
 	if err != nil {
-		return err
+		return fmt.Errorf("another agent may use %s: %w", a.cfg.DataDir, err)
 	}
-	defer unlock()
+	defer lock.Close()
 	a.loadBoot()
 	for {
 		err := a.live(ctx)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/batchyard/batchyard/internal/filelock"
 )
 
 // SupervisorConfig says which supervisor an agent uses and how it is started.
@@ -77,11 +79,11 @@ func EnsureSupervisor(ctx context.Context, cfg SupervisorConfig) (*Client, error
 
 // unheld says whether no supervisor lives, as far as can be told: what stands in the way of the lock stands in its way too.
 func (cfg *SupervisorConfig) unheld() bool {
-	lock, err := lockFile(filepath.Join(cfg.StateDir, lockName))
+	lock, err := filelock.Try(filepath.Join(cfg.StateDir, lockName))
 	if err == nil {
 		err = lock.Close()
 	}
-	return !errors.Is(err, ErrAlreadyServed)
+	return !errors.Is(err, filelock.ErrHeld)
 }
 
 // ShutdownSupervisor makes the supervisor that lives stop every attempt and end, and returns when it has; nil if none lives.

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/batchyard/batchyard/internal/filelock"
 )
 
 // ErrAlreadyServed: a supervisor that lives holds the state directory.
@@ -64,7 +66,10 @@ func Serve(ctx context.Context, cfg ServeConfig) (err error) {
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return fmt.Errorf("make the supervisor's state directory: %w", err)
 	}
-	lock, err := lockFile(filepath.Join(cfg.StateDir, lockName))
+	lock, err := filelock.Try(filepath.Join(cfg.StateDir, lockName))
+	if errors.Is(err, filelock.ErrHeld) {
+		return ErrAlreadyServed
+	}
 	if err != nil {
 		return err
 	}
