@@ -25,7 +25,7 @@ step() { printf '\n\033[1m==> %s\033[0m\n' "$*"; }
 # start_farm starts a coordinator, an object store, and a pool "demo" of two nodes with four slots each.
 start_farm() {
   step "Starting a farm: a coordinator, an object store, two nodes"
-  "$batchyard" dev --data-dir "$work/farm" --nodes 0 >"$work/dev.log" 2>&1 &
+  "$batchyard" dev --data-dir "$work/farm" --any-ports --nodes 0 >"$work/dev.log" 2>&1 &
   farm=$!
   for _ in $(seq 1 300); do
     grep -q "is ready" "$work/dev.log" && break

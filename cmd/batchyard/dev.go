@@ -20,6 +20,7 @@ type devOptions struct {
 	context   string
 	nodes     int
 	slots     int
+	anyPorts  bool
 	lease     time.Duration
 	autoScale time.Duration
 	verbose   bool
@@ -45,6 +46,7 @@ written to the context file, so that the other commands find the farm by themsel
 	flags.StringVar(&o.context, "name", "dev", "name of the context to write")
 	flags.IntVar(&o.nodes, "nodes", 1, "nodes of the pool \"default\" that a new farm begins with; 0: no pool")
 	flags.IntVar(&o.slots, "slots", 0, "task slots of each of these nodes (default one a processor)")
+	flags.BoolVar(&o.anyPorts, "any-ports", false, "a new farm takes any free ports, and leaves the usual ones (7443 and others) to another")
 	flags.DurationVar(&o.lease, "lease", 0, "how long a node counts as alive without a word (default 45s)")
 	flags.DurationVar(&o.autoScale, "autoscale-every", 0, "evaluate all formulas this often, and sample four times as often; for tests")
 	_ = flags.MarkHidden("autoscale-every") // fails for unknown flags only
@@ -63,7 +65,7 @@ func (o *devOptions) run(ctx context.Context) error {
 	}
 	started := time.Now()
 	return devfarm.Run(ctx, devfarm.Config{
-		DataDir: dir, Program: program, Version: o.f.version, Nodes: o.nodes, Slots: o.slots, Lease: o.lease, AutoScaleEvery: o.autoScale,
+		DataDir: dir, Program: program, Version: o.f.version, Nodes: o.nodes, Slots: o.slots, AnyPorts: o.anyPorts, Lease: o.lease, AutoScaleEvery: o.autoScale,
 		Logger: newLogger(o.f, o.verbose),
 		Ready: func(_ context.Context, a devfarm.Access) error {
 			return o.ready(dir, a, time.Since(started))

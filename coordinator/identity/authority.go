@@ -15,8 +15,8 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/batchyard/batchyard/internal/trust"
 	"github.com/batchyard/batchyard/internal/batcherr"
+	"github.com/batchyard/batchyard/internal/trust"
 )
 
 // Longest lives of certificates.

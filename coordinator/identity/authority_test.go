@@ -15,8 +15,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/batchyard/batchyard/internal/trust"
 	"github.com/batchyard/batchyard/internal/batcherr"
+	"github.com/batchyard/batchyard/internal/trust"
 )
 
 var node = NodeIdentity{Account: "acme", Pool: "p1", Node: "tvm-1", Incarnation: 3}

@@ -7,8 +7,8 @@ import (
 	"errors"
 	"time"
 
-	"github.com/batchyard/batchyard/internal/trust"
 	"github.com/batchyard/batchyard/internal/batcherr"
+	"github.com/batchyard/batchyard/internal/trust"
 )
 
 // Why a join token is refused: for the audit log. The caller of the API learns less.

@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/batchyard/batchyard/internal/trust"
 	"github.com/batchyard/batchyard/internal/batcherr"
+	"github.com/batchyard/batchyard/internal/trust"
 )
 
 func TestJoinTokens(t *testing.T) {

@@ -45,6 +45,8 @@ type Config struct {
 	Version string
 	// Nodes of the pool that a new farm begins with (0: no pool), and slots of each (0: as many as processors).
 	Nodes, Slots int
+	// AnyPorts makes a new farm leave the usual ports to others.
+	AnyPorts bool
 	// Lease overrides how long a node counts as alive without a word; 0: the default.
 	Lease time.Duration
 	// AutoScaleEvery overrides how often formulas are evaluated, and samples taken four times as often; 0: as pools say.
@@ -68,9 +70,15 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := os.MkdirAll(cfg.DataDir, 0o711); err != nil {
 		return err
 	}
-	keep, err := loadSettings(filepath.Join(cfg.DataDir, "farm"))
+	ready := cfg.Ready
+	keep, settled, err := loadSettings(ctx, filepath.Join(cfg.DataDir, "farm"), cfg.AnyPorts)
+	defer settled()
 	if err != nil {
 		return err
+	}
+	cfg.Ready = func(ctx context.Context, access Access) error {
+		settled()
+		return ready(ctx, access)
 	}
 	keyring, err := coordinator.PrepareKeyring(filepath.Join(cfg.DataDir, "coordinator"), "dev", time.Now())
 	if err != nil {

@@ -51,7 +51,7 @@ func startFarm(t *testing.T, args ...string) *farm {
 }
 
 func (f *farm) start(args ...string) {
-	f.dev = exec.Command(program, append([]string{"dev", "--data-dir", filepath.Join(f.dir, "farm")}, args...)...)
+	f.dev = exec.Command(program, append([]string{"dev", "--data-dir", filepath.Join(f.dir, "farm"), "--any-ports"}, args...)...)
 	f.dev.Env = f.env()
 	f.log = &bytes.Buffer{}
 	out, err := os.Create(filepath.Join(f.dir, "dev.out"))
@@ -117,6 +117,18 @@ func (f *farm) write(name, text string) string {
 	path := filepath.Join(f.dir, name)
 	require.NoError(f.t, os.WriteFile(path, []byte(text), 0o600))
 	return path
+}
+
+// Farms that start at the same moment find the same ports free, and must not choose the same ones.
+func TestFarmsStartAtOnce(t *testing.T) {
+	t.Run("all", func(t *testing.T) {
+		for range 3 {
+			t.Run("one", func(t *testing.T) {
+				t.Parallel()
+				startFarm(t, "--nodes", "0", "--any-ports=false")
+			})
+		}
+	})
 }
 
 func TestRunStreamsOutputAndExitsWithTheTasksCode(t *testing.T) {

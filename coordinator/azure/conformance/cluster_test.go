@@ -101,7 +101,7 @@ func startCluster(t *testing.T) conformance.Account {
 	require.NoError(t, err)
 	defer said.Close()
 	var log bytes.Buffer
-	dev := exec.Command(program, "dev", "--data-dir", filepath.Join(dir, "farm"), "--nodes", "0")
+	dev := exec.Command(program, "dev", "--data-dir", filepath.Join(dir, "farm"), "--any-ports", "--nodes", "0")
 	dev.Env = append(os.Environ(), "BATCHYARD_CONFIG="+filepath.Join(dir, "contexts.yaml"))
 	dev.Stdout, dev.Stderr = said, &log
 	require.NoError(t, dev.Start())
