@@ -93,9 +93,9 @@ func TestKilledLeaders(t *testing.T) {
 	require.Equal(t, tasks, lines(big))
 	c.agree()
 	t.Logf("from a leader's death to a new task's start: %v; %d tasks were added meanwhile", took, len(acked))
-	// Other tests run on the same processors: that it is kept twice is what a busy machine can show.
+	// Other tests run on the same processors, so that a single one may take longer.
 	slices.Sort(took)
-	require.Less(t, took[1], leaderBudget, "all: %v", took)
+	require.Less(t, took[len(took)/2], leaderBudget, "all: %v", took)
 }
 
 // requireEveryMemberServes asks each member itself: followers forward to the leader.
