@@ -35,12 +35,22 @@ func newStaging(cfg *Config) (*staging, error) {
 // In brings packages and resource files.
 func (s *staging) In(ctx context.Context, w task.Work) ([]string, error) {
 	s.take(w)
+	if w.Fetching {
+		return nil, told(s.stager.Inputs(ctx, dirsOf(w), w.Spec.GetTask().GetResourceFiles(), stage.Owner{}))
+	}
 	locations := slices.Concat[[]*agentv1.PackageLocation](w.Job.GetPackages(), w.Spec.GetPackages())
 	packages, err := s.stager.Packages(ctx, locations)
 	if err != nil {
 		return nil, told(err)
 	}
-	if err := s.stager.Inputs(ctx, dirsOf(w), w.Spec.GetTask().GetResourceFiles(), stage.Owner{}); err != nil {
+	dirs, files := dirsOf(w), w.Spec.GetTask().GetResourceFiles()
+	if several := w.Spec.GetTask().GetMultiInstanceSettings(); several != nil {
+		// What all instances get goes into the directory that has the same path on all nodes.
+		files = several.GetCommonResourceFiles()
+		dirs.Work = filepath.Join(w.Root, filepath.FromSlash(w.Directory))
+		dirs.Task = filepath.Dir(dirs.Work)
+	}
+	if err := s.stager.Inputs(ctx, dirs, files, stage.Owner{}); err != nil {
 		return nil, told(err)
 	}
 	return stage.PackageEnv(packages), nil
@@ -65,7 +75,7 @@ func (s *staging) take(w task.Work) {
 }
 
 func dirsOf(w task.Work) stage.Dirs {
-	dir := filepath.Join(w.Root, filepath.FromSlash(w.Directory))
+	dir := filepath.Join(w.Root, filepath.FromSlash(w.Directory), w.Place)
 	return stage.Dirs{Root: w.Root, Task: dir, Work: filepath.Join(dir, "wd"), Shared: filepath.Join(w.Root, "shared")}
 }
 

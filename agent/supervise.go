@@ -61,7 +61,7 @@ func (s *supervisor) Start(_ context.Context, commands []task.Command) error {
 		c := &commands[i]
 		specs[i] = &agentv1.StartProcess{
 			AttemptId: c.Ref.String(), Argv: c.Args, Env: c.Env, Dir: c.Dir, StdoutPath: c.Stdout, StderrPath: c.Stderr,
-			GraceNanos: int64(s.grace), MaxWallClockNanos: int64(c.WallClock),
+			GraceNanos: int64(s.grace), MaxWallClockNanos: int64(c.WallClock), Lingers: c.Lingers,
 		}
 	}
 	return s.client.Start(specs...)
@@ -134,6 +134,8 @@ func heldEvent(held *agentv1.HeldProcess) (task.Event, bool) {
 		return exitEvent(held.GetExited())
 	case held.GetStartFailed() != nil:
 		return failEvent(held.GetStartFailed())
+	case held.GetLingers() != nil:
+		return leftEvent(held.GetAttemptId())
 	default:
 		ref, err := task.ParseRef(held.GetAttemptId())
 		return task.Event{Ref: ref, Running: true}, err == nil
@@ -150,9 +152,16 @@ func eventOf(e *agentv1.SupervisorEvent) (event task.Event, ok bool) {
 		return failEvent(body.StartFailed)
 	case *agentv1.SupervisorEvent_Exited:
 		return exitEvent(body.Exited)
+	case *agentv1.SupervisorEvent_Lingers:
+		return leftEvent(body.Lingers.GetAttemptId())
 	default:
 		return task.Event{}, false
 	}
+}
+
+func leftEvent(id string) (task.Event, bool) {
+	ref, err := task.ParseRef(id)
+	return task.Event{Ref: ref, Left: true}, err == nil
 }
 
 func exitEvent(m *agentv1.ProcessExited) (task.Event, bool) {

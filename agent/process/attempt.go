@@ -21,7 +21,9 @@ type attempt struct {
 	start   *agentv1.ProcessStarted
 	failure *agentv1.ProcessStartFailed
 	exit    *agentv1.ProcessExited
-	gone    chan struct{} // closed when it is over
+	lingers bool                    // what the main process leaves behind with exit code 0 goes on
+	left    *agentv1.ProcessLingers // its main process has done so
+	gone    chan struct{}           // closed when it is over
 
 	why    agentv1.ProcessEnd // why it is being stopped
 	wallAt int64              // on the boot clock: the wall-clock limit; 0: none
@@ -50,6 +52,9 @@ func (a *attempt) events() []*agentv1.SupervisorEvent {
 		events = append(events, &agentv1.SupervisorEvent{
 			Event: &agentv1.SupervisorEvent_StartFailed{StartFailed: a.failure},
 		})
+	}
+	if a.left != nil && a.exit == nil {
+		events = append(events, &agentv1.SupervisorEvent{Event: &agentv1.SupervisorEvent_Lingers{Lingers: a.left}})
 	}
 	if a.exit != nil {
 		events = append(events, &agentv1.SupervisorEvent{Event: &agentv1.SupervisorEvent_Exited{Exited: a.exit}})

@@ -197,7 +197,7 @@ func (s *supervisor) list(number uint64, to *conn) {
 	l := &agentv1.ProcessList{Number: number, LeaseNanos: s.remaining()}
 	for _, a := range s.attempts {
 		l.Processes = append(l.Processes, &agentv1.HeldProcess{
-			AttemptId: a.id, Started: a.start, StartFailed: a.failure, Exited: a.exit,
+			AttemptId: a.id, Started: a.start, StartFailed: a.failure, Exited: a.exit, Lingers: a.left,
 		})
 	}
 	s.emit(outgoing{event: &agentv1.SupervisorEvent{Event: &agentv1.SupervisorEvent_List{List: l}}, only: to, again: true})

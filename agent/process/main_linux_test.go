@@ -133,6 +133,7 @@ type yard struct {
 	dir    string
 	seen   map[string]*agentv1.ProcessStarted
 	ended  map[string]*agentv1.ProcessExited
+	left   map[string]bool
 	fails  map[string]*agentv1.ProcessStartFailed
 }
 
@@ -176,6 +177,7 @@ func (y *yard) connect() {
 	y.seen = map[string]*agentv1.ProcessStarted{}
 	y.ended = map[string]*agentv1.ProcessExited{}
 	y.fails = map[string]*agentv1.ProcessStartFailed{}
+	y.left = map[string]bool{}
 }
 
 func (y *yard) pid() int {
@@ -237,6 +239,8 @@ func (y *yard) until(done func() bool) {
 					y.seen[e.Started.GetAttemptId()] = e.Started
 				case *agentv1.SupervisorEvent_Exited:
 					y.ended[e.Exited.GetAttemptId()] = e.Exited
+				case *agentv1.SupervisorEvent_Lingers:
+					y.left[e.Lingers.GetAttemptId()] = true
 				case *agentv1.SupervisorEvent_StartFailed:
 					y.fails[e.StartFailed.GetAttemptId()] = e.StartFailed
 				}

@@ -31,7 +31,24 @@ func (s *supervisor) stop(a *attempt, grace time.Duration, why agentv1.ProcessEn
 	if first || grace <= 0 {
 		s.terminate(a)
 	}
+	if first && a.left != nil {
+		s.awaitLeft(a)
+	}
 	wake(s.watchWake)
+}
+
+// awaitLeft ends an attempt that lingers once nothing of it runs any more; s.mu is held.
+func (s *supervisor) awaitLeft(a *attempt) {
+	c := a.child
+	s.background.Go(func() {
+		for pause := firstPause; !s.machine.deserted(c); pause = min(2*pause, lastPause) {
+			time.Sleep(pause)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.lingering, a.id)
+		s.end(a, exit{})
+	})
 }
 
 // terminate asks the processes of an attempt to end, or kills them if its grace is over; s.mu is held.
@@ -123,18 +140,28 @@ func (s *supervisor) due(now int64) int64 {
 		}
 	}
 	for _, a := range s.running {
-		if a.wallAt != 0 && a.wallAt <= now {
-			a.wallAt = 0
-			s.stop(a, a.grace, agentv1.ProcessEnd_PROCESS_END_WALL_CLOCK)
-		}
-		if a.killAt != 0 && a.killAt <= now {
-			s.kill(a)
-			continue
-		}
-		for _, at := range []int64{a.wallAt, a.killAt} {
-			if at != 0 {
-				next = min(next, at)
-			}
+		next = min(next, s.dueOf(a, now))
+	}
+	for _, a := range s.lingering {
+		next = min(next, s.dueOf(a, now))
+	}
+	return next
+}
+
+// dueOf does what is due at now for an attempt, and says when something is next; s.mu is held.
+func (s *supervisor) dueOf(a *attempt, now int64) int64 {
+	next := int64(math.MaxInt64)
+	if a.wallAt != 0 && a.wallAt <= now {
+		a.wallAt = 0
+		s.stop(a, a.grace, agentv1.ProcessEnd_PROCESS_END_WALL_CLOCK)
+	}
+	if a.killAt != 0 && a.killAt <= now {
+		s.kill(a)
+		return next
+	}
+	for _, at := range []int64{a.wallAt, a.killAt} {
+		if at != 0 {
+			next = min(next, at)
 		}
 	}
 	return next

@@ -24,6 +24,8 @@ type supervisor struct {
 	mu       sync.Mutex
 	attempts map[string]*attempt
 	running  map[int]*attempt // by pid
+	// lingering are those whose main process has ended and whose other processes go on, by id.
+	lingering map[string]*attempt
 	// early holds the exits of children whose start has not been noted yet, while spawning is not 0.
 	early    map[int]exit
 	spawning int
@@ -65,7 +67,7 @@ func newSupervisor(ctx context.Context, cfg ServeConfig) (*supervisor, error) {
 		cfg: cfg, log: cfg.Logger,
 		shutdownAsked: make(chan struct{}),
 		pumpWake:      make(chan struct{}, 1), watchWake: make(chan struct{}, 1),
-		attempts: map[string]*attempt{}, running: map[int]*attempt{}, early: map[int]exit{},
+		attempts: map[string]*attempt{}, running: map[int]*attempt{}, lingering: map[string]*attempt{}, early: map[int]exit{},
 		conns: map[*conn]struct{}{},
 	}
 	s.queued.L = &s.mu
@@ -83,7 +85,7 @@ func (s *supervisor) begin(spec *agentv1.StartProcess, from *conn) *attempt {
 		}
 		return nil
 	}
-	a := &attempt{id: spec.GetAttemptId(), spec: spec, grace: time.Duration(spec.GetGraceNanos())}
+	a := &attempt{id: spec.GetAttemptId(), spec: spec, grace: time.Duration(spec.GetGraceNanos()), lingers: spec.GetLingers()}
 	a.gone = make(chan struct{})
 	kind, message := agentv1.StartFailure_START_FAILURE_UNSPECIFIED, ""
 	switch err := checkSpec(spec); {
@@ -170,16 +172,16 @@ func (s *supervisor) started(a *attempt, c *child, wall int64) {
 	s.emit(outgoing{event: &agentv1.SupervisorEvent{Event: &agentv1.SupervisorEvent_Started{Started: a.start}}})
 	limit := a.spec.GetMaxWallClockNanos()
 	a.forgetSpec()
+	if limit > 0 {
+		a.wallAt = c.to + limit
+		wake(s.watchWake)
+	}
 	if e, ok := s.early[c.pid]; ok {
 		delete(s.early, c.pid)
 		s.leave(a, e)
 		return
 	}
 	s.running[c.pid] = a
-	if limit > 0 {
-		a.wallAt = c.to + limit
-		wake(s.watchWake)
-	}
 	if a.stopping() {
 		s.terminate(a)
 	}
@@ -203,6 +205,12 @@ func (s *supervisor) onExit(e exit) {
 // leave ends an attempt whose main process has ended, at once if it was the last of its tree; s.mu is held.
 func (s *supervisor) leave(a *attempt, e exit) {
 	e.at = time.Now().UnixNano()
+	if a.lingers && e.code == 0 && !a.stopping() {
+		a.left = &agentv1.ProcessLingers{AttemptId: a.id, At: e.at}
+		s.lingering[a.id] = a
+		s.emit(outgoing{event: &agentv1.SupervisorEvent{Event: &agentv1.SupervisorEvent_Lingers{Lingers: a.left}}})
+		return
+	}
 	if s.machine.empty(a.child) {
 		s.end(a, e)
 		return

@@ -41,10 +41,12 @@ func (r *Runner) act(a *attempt, action Action) {
 		r.fx.reports = append(r.fx.reports, a.state.Report(a.ref))
 	case StageIn:
 		r.stageIn(a)
+	case Coordinate:
+		r.fx.launches = append(r.fx.launches, r.coordinationOf(a))
 	case Launch:
 		r.fx.launches = append(r.fx.launches, r.launchOf(a))
 	case Kill:
-		r.fx.kills = append(r.fx.kills, a.ref)
+		r.fx.kills = append(r.fx.kills, a.names()...)
 		if a.unlaunched {
 			a.unlaunched = false
 			r.inbox.put(func() { r.observe(a, Unlaunched{At: r.nanos()}) })
@@ -54,7 +56,7 @@ func (r *Runner) act(a *attempt, action Action) {
 	case Upload:
 		r.upload(a)
 	case Forget:
-		r.fx.forgets = append(r.fx.forgets, a.ref)
+		r.fx.forgets = append(r.fx.forgets, a.names()...)
 	case Retain:
 		r.retain(a)
 	case Clean:
@@ -129,7 +131,7 @@ func retentionOf(a *attempt) time.Duration {
 func (r *Runner) workOf(a *attempt) Work {
 	return Work{
 		Ref: a.ref, Root: r.cfg.Place.Root, Directory: a.directory, TaskID: a.assignment.GetTaskId(),
-		Job: a.job, Spec: a.spec, Store: r.book.store,
+		Job: a.job, Spec: a.spec, Store: r.book.store, Place: a.place(), Fetching: a.state.Stage == Fetching,
 	}
 }
 
@@ -152,15 +154,20 @@ func (r *Runner) stageIn(a *attempt) {
 		}
 		failure := failureOf(err, batcherr.CodeUnknown)
 		r.inbox.put(func() {
-			a.cancel, a.variables = nil, variables
+			a.cancel = nil
+			if !work.Fetching {
+				a.variables = variables
+			}
 			r.observe(a, Staged{At: r.nanos(), Failure: failure})
 		})
 	})
 }
 
 func (r *Runner) bring(ctx context.Context, work Work) ([]string, error) {
-	if err := r.dirs.create(work.Directory); err != nil {
-		return nil, directoryError(err)
+	if !work.Fetching {
+		if err := r.dirs.create(work.Directory, work.Place); err != nil {
+			return nil, directoryError(err)
+		}
 	}
 	return r.cfg.Stager.In(ctx, work)
 }
@@ -211,7 +218,7 @@ func (r *Runner) cancel(a *attempt) {
 	}
 	a.postponed = false
 	r.inbox.put(func() {
-		if a.state.Stage == Staging {
+		if a.state.Stage == Staging || a.state.Stage == Fetching {
 			r.observe(a, Staged{At: r.nanos()})
 			return
 		}
@@ -247,11 +254,18 @@ func directoryError(err error) error {
 		"The task's directory could not be made: %v", err)
 }
 
-func factsOf(job *agentv1.JobContext, spec *agentv1.TaskSpec) Facts {
+func factsOf(assignment *agentv1.Assignment, job *agentv1.JobContext, spec *agentv1.TaskSpec) Facts {
 	if spec == nil { // unknown: whatever there may be is decided once it is known
 		return Facts{HasInputs: true, HasOutputs: true}
 	}
 	task := spec.GetTask()
+	if instance := assignment.GetInstance(); instance != nil {
+		primary := instance.GetId() == 0
+		return Facts{
+			HasInputs: true, Instance: true,
+			Fetches: primary && len(task.GetResourceFiles()) > 0, HasOutputs: primary && len(task.GetOutputFiles()) > 0,
+		}
+	}
 	return Facts{
 		HasInputs:  len(task.GetResourceFiles())+len(spec.GetPackages())+len(job.GetPackages()) > 0,
 		HasOutputs: len(task.GetOutputFiles()) > 0,

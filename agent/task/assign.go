@@ -114,6 +114,9 @@ func (r *Runner) add(ref Ref, assignment *agentv1.Assignment) {
 		if a.spec == nil && spec != nil && err == nil {
 			r.complement(a, assignment, job, spec, directory)
 		}
+		if assignment.GetInstance().GetProceed() {
+			r.observe(a, Proceed{})
+		}
 		return
 	}
 	if !r.known(assignment) { // in a complete set, where another session would not help
@@ -123,7 +126,7 @@ func (r *Runner) add(ref Ref, assignment *agentv1.Assignment) {
 	}
 	a := &attempt{
 		ref: ref, assignment: assignment, job: job, spec: spec, directory: directory,
-		priority: assignment.GetPriority(), slots: slotsOf(assignment), state: State{Facts: factsOf(job, spec)},
+		priority: assignment.GetPriority(), slots: slotsOf(assignment), state: State{Facts: factsOf(assignment, job, spec)},
 	}
 	r.book.live[ref] = a
 	kept, again := r.book.retained.get(directory)
@@ -149,7 +152,7 @@ func (r *Runner) complement(a *attempt, assignment *agentv1.Assignment, job *age
 	}
 	a.assignment, a.job, a.spec, a.directory = assignment, job, spec, directory
 	a.priority, a.slots = assignment.GetPriority(), slotsOf(assignment)
-	a.state.Facts = factsOf(job, spec)
+	a.state.Facts = factsOf(assignment, job, spec)
 	if a.state.Stage.HoldsSlots() {
 		r.book.used += a.slots
 	}

@@ -61,8 +61,9 @@ func (d *directories) close() {
 	_ = d.root.Close()
 }
 
-// create makes a task's directory and its working directory, empty: what an earlier run left is thrown away.
-func (d *directories) create(directory string) error {
+// create makes a task's directory and its working directory, empty: what an earlier run left is thrown away. The working directory is in place, which is
+// made too unless it is empty.
+func (d *directories) create(directory, place string) error {
 	jobDir, name := path.Split(path.Clean(directory))
 	jobDir = path.Clean(jobDir)
 	var err error
@@ -77,8 +78,11 @@ func (d *directories) create(directory string) error {
 				err = job.Mkdir(name, dirMode)
 			}
 		}
+		if err == nil && place != "" {
+			err = job.Mkdir(path.Join(name, place), dirMode)
+		}
 		if err == nil {
-			err = job.Mkdir(path.Join(name, dirWorking), dirMode)
+			err = job.Mkdir(path.Join(name, place, dirWorking), dirMode)
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return err

@@ -25,6 +25,7 @@ type fakeSupervisor struct {
 	starts   map[Ref]int
 	ended    map[Ref]Event
 	stopped  map[Ref]bool
+	left     map[Ref]bool
 	pending  []Event
 	news     chan struct{}
 	instant  bool // commands end at once, with 0
@@ -34,7 +35,7 @@ type fakeSupervisor struct {
 
 func newFakeSupervisor() *fakeSupervisor {
 	return &fakeSupervisor{
-		commands: map[Ref]Command{}, starts: map[Ref]int{}, ended: map[Ref]Event{}, stopped: map[Ref]bool{}, news: make(chan struct{}, 1),
+		commands: map[Ref]Command{}, starts: map[Ref]int{}, ended: map[Ref]Event{}, stopped: map[Ref]bool{}, left: map[Ref]bool{}, news: make(chan struct{}, 1),
 	}
 }
 
@@ -84,6 +85,14 @@ func (f *fakeSupervisor) finish(ref Ref, exit Exited) {
 	f.finishLocked(ref, exit)
 }
 
+// leave ends the main process of a command that lingers.
+func (f *fakeSupervisor) leave(ref Ref) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.left[ref] = true
+	f.tell(Event{Ref: ref, Left: true})
+}
+
 func (f *fakeSupervisor) finishLocked(ref Ref, exit Exited) {
 	delete(f.commands, ref)
 	f.ended[ref] = Event{Ref: ref, Exit: exit}
@@ -104,7 +113,7 @@ func (f *fakeSupervisor) List(context.Context) ([]Event, error) {
 	defer f.mu.Unlock()
 	var out []Event
 	for ref := range f.commands {
-		out = append(out, Event{Ref: ref, Running: true})
+		out = append(out, Event{Ref: ref, Running: !f.left[ref], Left: f.left[ref]})
 	}
 	for _, e := range f.ended {
 		out = append(out, e)
@@ -159,11 +168,15 @@ func (s *fakeStager) In(ctx context.Context, w Work) ([]string, error) {
 	if err := s.wait(ctx); err != nil {
 		return nil, err
 	}
-	for _, file := range w.Spec.GetTask().GetResourceFiles() {
+	files, where := w.Spec.GetTask().GetResourceFiles(), "/wd/"
+	if several := w.Spec.GetTask().GetMultiInstanceSettings(); several != nil && !w.Fetching {
+		files, where = several.GetCommonResourceFiles(), "/"
+	}
+	for _, file := range files {
 		if file.GetFilePath() == "missing" {
 			return nil, batcherr.New(batcherr.KindNotFound, batcherr.CodeBlobNotFound, "no such blob")
 		}
-		path := absolute(w.Root, w.Directory+"/wd/"+file.GetFilePath())
+		path := absolute(w.Root, w.Directory+where+file.GetFilePath())
 		if err := os.WriteFile(path, []byte("input"), 0o600); err != nil {
 			return nil, err
 		}

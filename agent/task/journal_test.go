@@ -112,7 +112,7 @@ func TestJournalRecoversFromAnError(t *testing.T) {
 }
 
 func FuzzJournal(f *testing.F) {
-	whole := frames(append(records(2), headerRecord("boot"), retainedRecord(Ref{1, 2, 3}, "workitems/a/job-1/b", 7)))
+	whole := frames(append(records(2), headerRecord("boot"), retainedRecord(Ref{Job: 1, Task: 2, Attempt: 3}, "workitems/a/job-1/b", 7)))
 	f.Add(whole)
 	f.Add(whole[:len(whole)-2])
 	f.Add(make([]byte, 64))

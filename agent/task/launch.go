@@ -14,6 +14,9 @@ import (
 type launch struct {
 	ref       Ref
 	directory string
+	place     string // what the command's files and its working directory are in, relative to directory
+	outputs   string // what the names of the files for stdout and stderr begin with
+	lingers   bool
 	made      bool // the directory is there: files have been staged into it
 	line      string
 	env       Environment
@@ -24,7 +27,7 @@ type launch struct {
 func (r *Runner) launchOf(a *attempt) launch {
 	limit, limited := wallClock(a)
 	return launch{
-		ref: a.ref, directory: a.directory, made: a.state.Facts.HasInputs, line: commandLine(a.assignment, a.spec),
+		ref: a.ref, directory: a.directory, place: a.place(), made: a.state.Facts.HasInputs, line: commandLine(a.assignment, a.spec),
 		env: r.environmentOf(a), limit: limit, limited: limited,
 	}
 }
@@ -38,7 +41,8 @@ func (r *Runner) environmentOf(a *attempt) Environment {
 	return Environment{
 		Place: r.cfg.Place, JobID: a.job.GetJobId(), TaskID: a.assignment.GetTaskId(), JobPreparationID: preparation,
 		AuthenticationToken: a.assignment.GetAuthenticationToken(),
-		Directory:           absolute(r.cfg.Place.Root, a.directory), Common: common, Packages: a.variables, Settings: own,
+		Directory:           absolute(r.cfg.Place.Root, path.Join(a.directory, a.place())), Common: common, Packages: a.variables, Settings: own,
+		MultiInstance: multiInstanceOf(a.assignment.GetInstance(), absolute(r.cfg.Place.Root, a.directory)),
 	}
 }
 
@@ -123,15 +127,15 @@ func (r *Runner) commandOf(l *launch) (Command, error) {
 		return Command{}, batcherr.New(batcherr.KindInvalid, batcherr.CodeCommandLaunchFailed, "The command line is empty")
 	}
 	if !l.made {
-		if err := r.dirs.create(l.directory); err != nil {
+		if err := r.dirs.create(l.directory, l.place); err != nil {
 			return Command{}, directoryError(err)
 		}
 	}
 	command := Command{
-		Ref: l.ref, Args: args, Env: l.env.Variables(),
-		Dir:    absolute(r.cfg.Place.Root, path.Join(l.directory, dirWorking)),
-		Stdout: absolute(r.cfg.Place.Root, path.Join(l.directory, StdoutName)),
-		Stderr: absolute(r.cfg.Place.Root, path.Join(l.directory, StderrName)),
+		Ref: l.ref, Lingers: l.lingers, Args: args, Env: l.env.Variables(),
+		Dir:    absolute(r.cfg.Place.Root, path.Join(l.directory, l.place, dirWorking)),
+		Stdout: absolute(r.cfg.Place.Root, path.Join(l.directory, l.place, l.outputs+StdoutName)),
+		Stderr: absolute(r.cfg.Place.Root, path.Join(l.directory, l.place, l.outputs+StderrName)),
 	}
 	if l.limited {
 		command.WallClock = max(l.limit.Sub(r.cfg.Now()), time.Millisecond)

@@ -70,6 +70,19 @@ type Resumed struct{ At int64 }
 // Unlaunched says that the supervisor was never given the command: the agent ended between intent and action.
 type Unlaunched struct{ At int64 }
 
+// CoordinationLeft says that the coordination command has succeeded, and what it has left goes on.
+type CoordinationLeft struct{}
+
+// CoordinationEnded says that nothing of the coordination command is left.
+type CoordinationEnded struct{ Exited }
+
+// Proceed says that the coordination command has succeeded in all instances.
+type Proceed struct{}
+
+func (CoordinationLeft) observation()  {}
+func (CoordinationEnded) observation() {}
+func (Proceed) observation()           {}
+
 func (Admitted) observation()      {}
 func (Staged) observation()        {}
 func (LaunchFailed) observation()  {}

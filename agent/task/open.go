@@ -64,7 +64,7 @@ func (r *Runner) restore(found *image) {
 		r.book.retained.add(directory, kept)
 	}
 	for ref, saved := range found.attempts {
-		state, ok := stateOf(saved.change, factsOf(saved.job, saved.spec))
+		state, ok := stateOf(saved.change, factsOf(saved.assignment, saved.job, saved.spec))
 		directory, err := directoryOf(saved.job, saved.assignment)
 		if !ok || err != nil {
 			r.cfg.Logger.Warn("record of an attempt makes no sense", "attempt", ref.String())
@@ -101,7 +101,7 @@ func (r *Runner) meet(processes []Event, sameBoot bool) {
 	listed := make(map[Ref]bool, len(processes))
 	for i := range processes {
 		listed[processes[i].Ref] = true
-		if r.book.live[processes[i].Ref] == nil {
+		if r.book.live[processes[i].Ref.own()] == nil && !processes[i].Ref.Coordination {
 			r.adopt(&processes[i])
 		}
 	}
@@ -111,6 +111,9 @@ func (r *Runner) meet(processes []Event, sameBoot bool) {
 		}
 	})
 	for ref, a := range r.book.live {
+		if a.state.Coordinated && !listed[ref.coordination()] {
+			r.missCoordination(a, sameBoot)
+		}
 		switch {
 		case a.state.Stage != Running || listed[ref]:
 		case sameBoot:
@@ -124,7 +127,7 @@ func (r *Runner) meet(processes []Event, sameBoot bool) {
 // adopt takes on a command of which no record is left. What it was for comes with the complete set, if it is still wanted.
 func (r *Runner) adopt(e *Event) {
 	now := r.nanos()
-	state := State{Stage: Running, Facts: factsOf(nil, nil), Outcome: Outcome{
+	state := State{Stage: Running, Facts: factsOf(nil, nil, nil), Outcome: Outcome{
 		Phase: agentv1.AttemptPhase_ATTEMPT_PHASE_RUNNING, Start: now,
 	}}
 	r.cfg.Logger.Warn("supervisor has a command of which there is no record", "attempt", e.Ref.String())
@@ -136,7 +139,7 @@ func (r *Runner) adopt(e *Event) {
 func (r *Runner) recoverLive() {
 	for _, a := range r.book.live {
 		switch {
-		case a.state.Stage == Staging || a.state.Stage == Uploading:
+		case a.state.Stage == Staging || a.state.Stage == Fetching || a.state.Stage == Uploading:
 			a.postponed = true
 			r.act(a, Report)
 		case a.unlaunched && !a.state.Stopping:

@@ -37,6 +37,7 @@ type Supervisor interface {
 // Command is what the supervisor is to run.
 type Command struct {
 	Ref       Ref
+	Lingers   bool // what it leaves behind with exit code 0 goes on until it is stopped
 	Args      []string
 	Env       []string
 	Dir       string // absolute, as the next two
@@ -49,6 +50,7 @@ type Command struct {
 type Event struct {
 	Ref     Ref
 	Running bool // it runs; nothing else is set
+	Left    bool // its main process has exited with 0, and it lingers; nothing else is set
 	// Error says why it could not be started.
 	Error error
 	Exit  Exited
@@ -67,7 +69,9 @@ type Stager interface {
 type Work struct {
 	Ref         Ref
 	Root        string // absolute path of the node's root
-	Directory   string // relative to it, with slashes: exists, with wd in it
+	Directory   string // relative to it, with slashes: exists, with Place in it
+	Place       string // what the command's files and its working directory are in, relative to Directory; empty: Directory
+	Fetching    bool   // a primary's own resource files are to be brought, after what all instances get
 	TaskID      string
 	Job         *agentv1.JobContext
 	Spec        *agentv1.TaskSpec
@@ -280,9 +284,13 @@ func (r *Runner) Observe(events []Event) {
 }
 
 func (r *Runner) hear(e *Event) {
-	a := r.book.live[e.Ref]
-	if a != nil {
+	a := r.book.live[e.Ref.own()]
+	if a != nil && e.Ref.Coordination == (a.state.Stage == Coordinating) {
 		a.unlaunched = false
+	}
+	if e.Ref.Coordination {
+		r.hearCoordination(a, e)
+		return
 	}
 	switch {
 	case e.Running && (a == nil || a.state.Stage >= Ended):

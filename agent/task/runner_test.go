@@ -109,8 +109,8 @@ func TestSlotsPrioritiesAndRetraction(t *testing.T) {
 	n.assign(removal(at(2), removeRetract))
 	n.phase(at(2), phaseReturned)
 	n.assign(removal(at(4), removeRetract))
-	n.assign(removal(Ref{9, 9, 9}, removeRetract))
-	n.phase(Ref{9, 9, 9}, phaseReturned)
+	n.assign(removal(Ref{Job: 9, Task: 9, Attempt: 9}, removeRetract))
+	n.phase(Ref{Job: 9, Task: 9, Attempt: 9}, phaseReturned)
 	n.supervisor.finish(at(4), Exited{})
 	n.eventually(func() bool { return n.supervisor.runs(at(1)) })
 	n.supervisor.finish(at(1), Exited{})
@@ -131,8 +131,8 @@ func TestStop(t *testing.T) {
 	n.assign(removal(at(1), removeStop))
 	n.phase(at(1), phaseReleased)
 	require.Zero(t, n.supervisor.started(at(2)))
-	n.assign(removal(Ref{9, 9, 9}, removeStop))
-	n.phase(Ref{9, 9, 9}, phaseReleased)
+	n.assign(removal(Ref{Job: 9, Task: 9, Attempt: 9}, removeStop))
+	n.phase(Ref{Job: 9, Task: 9, Attempt: 9}, phaseReleased)
 }
 
 func TestStagingAndUpload(t *testing.T) {

@@ -10,18 +10,24 @@ import (
 // Stage is how far an attempt has come. It only grows.
 type Stage uint8
 
-// The stages. Staging, Running and Uploading hold the attempt's slots.
+// The stages. Those from Staging to Clearing hold the attempt's slots. Coordinating, Gathered, Fetching and Clearing are those of multi-instance tasks only.
 const (
-	Queued    Stage = iota // waits for slots: nothing on disk, nothing to stop
-	Staging                // directories, packages and resource files are being made
-	Running                // handed to the supervisor, or about to be
-	Uploading              // the command has ended; its output files are on their way
-	Ended                  // the outcome is known and not yet acknowledged
-	Retained               // acknowledged; only the directory is left
-	Gone                   // nothing is left
+	Queued       Stage = iota // waits for slots: nothing on disk, nothing to stop
+	Staging                   // directories, packages and resource files are being made
+	Coordinating              // the coordination command is handed to the supervisor, or about to be
+	Gathered                  // it has succeeded: the primary waits for the others, the others for the end
+	Fetching                  // the primary's own resource files are being brought
+	Running                   // handed to the supervisor, or about to be
+	Uploading                 // the command has ended; its output files are on their way
+	Clearing                  // the outcome is known; what the coordination command has left is being ended
+	Ended                     // the outcome is known and not yet acknowledged
+	Retained                  // acknowledged; only the directory is left
+	Gone                      // nothing is left
 )
 
-var stageNames = [...]string{"queued", "staging", "running", "uploading", "ended", "retained", "gone"}
+var stageNames = [...]string{
+	"queued", "staging", "coordinating", "gathered", "fetching", "running", "uploading", "clearing", "ended", "retained", "gone",
+}
 
 // String names the stage.
 func (s Stage) String() string {
@@ -32,12 +38,14 @@ func (s Stage) String() string {
 }
 
 // HoldsSlots says whether an attempt at this stage occupies its slots.
-func (s Stage) HoldsSlots() bool { return s >= Staging && s <= Uploading }
+func (s Stage) HoldsSlots() bool { return s >= Staging && s <= Clearing }
 
 // Facts are what the step function knows of an attempt from its specification.
 type Facts struct {
 	HasInputs  bool // packages or resource files are to be brought in
 	HasOutputs bool // output files are declared
+	Instance   bool // of a multi-instance task
+	Fetches    bool // the primary has resource files of its own
 }
 
 // Outcome is what is to be reported.
@@ -61,9 +69,11 @@ type Usage struct {
 type State struct {
 	Stage    Stage
 	Stopping bool // a stop was asked for
-	Cleaning bool // the directory is to go as soon as nothing runs in it
-	Facts    Facts
-	Outcome  Outcome
+	// Coordinated: the supervisor holds the coordination command, or what it has left.
+	Coordinated bool
+	Cleaning    bool // the directory is to go as soon as nothing runs in it
+	Facts       Facts
+	Outcome     Outcome
 }
 
 // Begun says whether the attempt has had a directory.
@@ -99,10 +109,16 @@ func outcomeOf(m *agentv1.AttemptReport) Outcome {
 func (s State) change(ref Ref) *agentv1.AttemptChange {
 	return &agentv1.AttemptChange{
 		Report: s.Report(ref), Stage: journalStages[s.Stage], Stopping: s.Stopping, Cleaning: s.Cleaning,
+		Coordinated: s.Coordinated,
 	}
 }
 
 var journalStages = map[Stage]agentv1.AttemptStage{
+	Coordinating: agentv1.AttemptStage_ATTEMPT_STAGE_COORDINATING,
+	Gathered:     agentv1.AttemptStage_ATTEMPT_STAGE_GATHERED,
+	Fetching:     agentv1.AttemptStage_ATTEMPT_STAGE_FETCHING,
+	Clearing:     agentv1.AttemptStage_ATTEMPT_STAGE_CLEARING,
+
 	Staging:   agentv1.AttemptStage_ATTEMPT_STAGE_STAGING,
 	Running:   agentv1.AttemptStage_ATTEMPT_STAGE_RUNNING,
 	Uploading: agentv1.AttemptStage_ATTEMPT_STAGE_UPLOADING,
@@ -111,7 +127,7 @@ var journalStages = map[Stage]agentv1.AttemptStage{
 
 // stateOf reads what change wrote; ok is false for a stage that no journal has.
 func stateOf(m *agentv1.AttemptChange, facts Facts) (state State, ok bool) {
-	state = State{Stopping: m.GetStopping(), Cleaning: m.GetCleaning(), Facts: facts, Outcome: outcomeOf(m.GetReport())}
+	state = State{Stopping: m.GetStopping(), Cleaning: m.GetCleaning(), Coordinated: m.GetCoordinated(), Facts: facts, Outcome: outcomeOf(m.GetReport())}
 	for stage, written := range journalStages {
 		if written == m.GetStage() {
 			state.Stage = stage

@@ -10,17 +10,18 @@ type Action uint8
 
 // The actions, in the order in which they are carried out.
 const (
-	Save    Action = iota // write the state to the journal, before anything below
-	Report                // tell the coordinator the newest status
-	StageIn               // make directories, bring packages and resource files
-	Launch                // make directories if nothing was staged, hand the command to the supervisor
-	Kill                  // have the supervisor stop it: gracefully, then by force
-	Cancel                // break off staging or upload
-	Upload                // upload output files
-	Forget                // the supervisor need not remember it
-	Retain                // replace the record by that of the directory
-	Clean                 // delete the directory
-	Drop                  // forget the record
+	Save       Action = iota // write the state to the journal, before anything below
+	Report                   // tell the coordinator the newest status
+	StageIn                  // make directories, bring packages and resource files
+	Coordinate               // hand the coordination command to the supervisor
+	Launch                   // make directories if nothing was staged, hand the command to the supervisor
+	Kill                     // have the supervisor stop it: gracefully, then by force
+	Cancel                   // break off staging or upload
+	Upload                   // upload output files
+	Forget                   // the supervisor need not remember it
+	Retain                   // replace the record by that of the directory
+	Clean                    // delete the directory
+	Drop                     // forget the record
 )
 
 // Step decides what an observation means for an attempt. It is pure: the same arguments give the same answer, and an
@@ -31,6 +32,14 @@ func Step(s State, obs Observation) (State, []Action) {
 		return stepQueued(s, obs)
 	case Staging:
 		return stepStaging(s, obs)
+	case Coordinating:
+		return stepCoordinating(s, obs)
+	case Gathered:
+		return stepGathered(s, obs)
+	case Fetching:
+		return stepFetching(s, obs)
+	case Clearing:
+		return stepClearing(s, obs)
 	case Running:
 		return stepRunning(s, obs)
 	case Uploading:
@@ -80,6 +89,9 @@ func stepStaging(s State, obs Observation) (State, []Action) {
 			return end(s, agentv1.AttemptPhase_ATTEMPT_PHASE_RELEASED, o.At)
 		case o.Failure != nil:
 			return fail(s, o.Failure, agentv1.FailureStage_FAILURE_STAGE_PRE_PROCESSING, o.At)
+		case s.Facts.Instance:
+			s.Stage, s.Coordinated = Coordinating, true
+			return s, []Action{Save, Coordinate}
 		}
 		s.Stage = Running
 		return s, []Action{Save, Launch}
@@ -107,6 +119,8 @@ func stepRunning(s State, obs Observation) (State, []Action) {
 		return fail(s, o.Failure, agentv1.FailureStage_FAILURE_STAGE_PRE_PROCESSING, o.At)
 	case Exited:
 		return exited(s, o)
+	case CoordinationEnded:
+		return cleared(s)
 	case StopAsked:
 		return stopping(s, false, Kill)
 	case CleanAsked:
@@ -158,6 +172,8 @@ func stepUploading(s State, obs Observation) (State, []Action) {
 			s.Outcome.FailureStage = agentv1.FailureStage_FAILURE_STAGE_FILE_UPLOAD
 		}
 		return end(s, agentv1.AttemptPhase_ATTEMPT_PHASE_ENDED, o.At)
+	case CoordinationEnded:
+		return cleared(s)
 	case StopAsked:
 		return stopping(s, false, Cancel)
 	case CleanAsked:
@@ -225,9 +241,13 @@ func stopping(s State, clean bool, how Action) (State, []Action) {
 }
 
 func end(s State, phase agentv1.AttemptPhase, at int64) (State, []Action) {
-	s.Stage = Ended
 	s.Outcome.Phase = phase
 	s.Outcome.End = max(at, s.Outcome.Start)
+	if s.Coordinated {
+		s.Stage = Clearing
+		return s, []Action{Save, Kill}
+	}
+	s.Stage = Ended
 	return s, []Action{Save, Report}
 }
 

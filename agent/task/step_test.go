@@ -142,6 +142,7 @@ func observations() *rapid.Generator[Observation] {
 			Admitted{at}, Staged{at, failure}, LaunchFailed{at, failureFor(batcherr.CodeUnknown)},
 			Exited{At: at, Reason: reason, ExitCode: 1}, Uploaded{at, failure}, StopAsked{at}, Retracted{}, CleanAsked{at},
 			Committed{}, RetentionOver{}, Lost{at}, Resumed{at}, Unlaunched{at},
+			CoordinationLeft{}, Proceed{}, CoordinationEnded{Exited{At: at, Reason: reason, ExitCode: 1}},
 		}
 		return all[rapid.IntRange(0, len(all)-1).Draw(t, "kind")]
 	})
@@ -152,7 +153,10 @@ func observations() *rapid.Generator[Observation] {
 func TestAnyOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		state := State{Facts: Facts{HasInputs: rapid.Bool().Draw(t, "inputs"), HasOutputs: rapid.Bool().Draw(t, "outputs")}}
-		launches := 0
+		if rapid.Bool().Draw(t, "instance") {
+			state.Facts.Instance, state.Facts.HasInputs, state.Facts.Fetches = true, true, rapid.Bool().Draw(t, "fetches")
+		}
+		launches, coordinations := 0, 0
 		for _, obs := range rapid.SliceOfN(observations(), 1, 40).Draw(t, "seen") {
 			before := state
 			next, actions := Step(state, obs)
@@ -172,7 +176,10 @@ func TestAnyOrder(t *testing.T) {
 				if action == Launch && !unlaunched {
 					launches++
 				}
-				if action == Launch || action == Kill || (action == StageIn && before.Stage == Queued) {
+				if action == Coordinate && !unlaunched {
+					coordinations++
+				}
+				if action == Coordinate || action == Launch || action == Kill || (action == StageIn && before.Stage == Queued) {
 					require.True(t, resumed || unlaunched || actions[0] == Save && i > 0, "intent first: %v", actions)
 				}
 			}
@@ -181,15 +188,17 @@ func TestAnyOrder(t *testing.T) {
 			}
 			if before.Stage < Ended && state.Stage == Ended {
 				require.Contains(t, actions, Report)
+				require.False(t, state.Coordinated, "something of it may still run")
 				require.Greater(t, state.Outcome.Phase, phaseRunning)
 			}
 			if state.Begun() && state.Stage <= Ended {
-				back, ok := stateOf(state.change(Ref{1, 2, 3}), state.Facts)
+				back, ok := stateOf(state.change(Ref{Job: 1, Task: 2, Attempt: 3}), state.Facts)
 				require.True(t, ok)
 				require.Equal(t, state, back)
 			}
 		}
 		require.LessOrEqual(t, launches, 1)
+		require.LessOrEqual(t, coordinations, 1)
 	})
 }
 
@@ -199,7 +208,11 @@ func TestRefs(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, ref, back)
 	require.Equal(t, ref, RefOf(ref.Message()))
-	for _, wrong := range []string{"", "1.2", "1.2.3.4", "1.2.x", "01.2.3", "1.2.4294967296", "-1.2.3"} {
+	back, err = ParseRef(ref.coordination().String())
+	require.NoError(t, err)
+	require.Equal(t, ref.coordination(), back)
+	require.Equal(t, ref, back.own())
+	for _, wrong := range []string{"", "1.2", "1.2.3.4", "1.2.x", "01.2.3", "1.2.4294967296", "-1.2.3", "1.2.3.c.c", "1.2.c"} {
 		_, err := ParseRef(wrong)
 		require.Error(t, err, wrong)
 	}

@@ -18,7 +18,7 @@ func newTaskCommand(f *factory) *cobra.Command {
 		Short:   "Tasks of jobs, and their files",
 		Example: "  batchyard task add work --id first -- echo hello\n  batchyard task logs work first -f",
 	}
-	cmd.AddCommand(newTaskAddCommand(f), newTaskListCommand(f), newTaskShowCommand(f), newTaskExplainCommand(f), newTaskLogsCommand(f),
+	cmd.AddCommand(newTaskAddCommand(f), newTaskListCommand(f), newTaskShowCommand(f), newTaskExplainCommand(f), newTaskSubtasksCommand(f), newTaskLogsCommand(f),
 		newTaskTerminateCommand(f), newTaskReactivateCommand(f), newTaskRetryCommand(f), newTaskDeleteCommand(f),
 		newTaskFilesCommand(f), newTaskDownloadCommand(f))
 	return cmd

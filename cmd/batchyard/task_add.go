@@ -47,6 +47,10 @@ type taskAddOptions struct {
 	taskFlags
 	id   string
 	file string
+	// Of a multi-instance task.
+	instances    int32
+	coordination string
+	common       []string
 }
 
 func newTaskAddCommand(f *factory) *cobra.Command {
@@ -72,6 +76,9 @@ several are quoted where needed, so that the program gets them as they are.
 	cmd.Flags().StringVar(&opts.id, "id", "", "id of the task")
 	cmd.Flags().StringVarP(&opts.file, "file", "f", "", "file with tasks; - is the standard input")
 	opts.register(cmd.Flags())
+	cmd.Flags().Int32Var(&opts.instances, "instances", 0, "run it on so many nodes at once, as a multi-instance task")
+	cmd.Flags().StringVar(&opts.coordination, "coordination", "", "command line that prepares each of the nodes before the command runs on one of them")
+	cmd.Flags().StringArrayVar(&opts.common, "common-input", nil, "like --input, for all of the nodes: below AZ_BATCH_TASK_SHARED_DIR; repeatable")
 	cmd.Flags().StringSliceVar(&opts.dependsOn, "depends-on", nil, "ids of tasks that must succeed before")
 	return cmd
 }
@@ -114,7 +121,32 @@ func (o *taskAddOptions) tasks(ctx context.Context, f *factory, s *session, comm
 		return nil, err
 	}
 	task.Id = o.id
+	if task.MultiInstanceSettings, err = o.several(s.locator(ctx)); err != nil {
+		return nil, err
+	}
 	return []*apiv1.Task{task}, nil
+}
+
+// several are the settings of a multi-instance task; nil for others.
+func (o *taskAddOptions) several(locate func(string) (string, error)) (*apiv1.MultiInstanceSettings, error) {
+	if o.instances == 0 {
+		if o.coordination != "" || len(o.common) > 0 {
+			return nil, usagef("--coordination and --common-input are for tasks on several nodes: give --instances too")
+		}
+		return nil, nil
+	}
+	if o.coordination == "" {
+		return nil, usagef("a task on several nodes needs --coordination")
+	}
+	out := &apiv1.MultiInstanceSettings{NumberOfInstances: &o.instances, CoordinationCommandLine: o.coordination}
+	for _, text := range o.common {
+		file, err := inputFile(text, locate)
+		if err != nil {
+			return nil, err
+		}
+		out.CommonResourceFiles = append(out.CommonResourceFiles, file)
+	}
+	return out, nil
 }
 
 // addError is why a task was not added.

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"strconv"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/batchyard/batchyard/coordinator/api/filter"
 	"github.com/batchyard/batchyard/coordinator/state"
 	"github.com/batchyard/batchyard/internal/batcherr"
@@ -209,14 +211,43 @@ func (s *taskService) ReactivateTask(ctx context.Context, req *apiv1.ReactivateT
 	}}})
 }
 
-// ListSubtasks is empty: no task runs on several nodes.
+// ListSubtasks lists the instances of a multi-instance task beside its primary, in its newest attempt.
 func (s *taskService) ListSubtasks(ctx context.Context, req *apiv1.ListSubtasksRequest) (*apiv1.ListSubtasksResponse, error) {
 	g, err := granted(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.task(ctx, g, req.GetJobId(), req.GetTaskId()); err != nil {
+	info, err := s.task(ctx, g, req.GetJobId(), req.GetTaskId())
+	if err != nil {
 		return nil, err
 	}
-	return &apiv1.ListSubtasksResponse{}, nil
+	subtasks, err := s.State.Subtasks(info.Key)
+	if err != nil {
+		return nil, internal(err)
+	}
+	out := &apiv1.ListSubtasksResponse{}
+	for _, one := range subtasks {
+		out.Subtasks = append(out.Subtasks, showSubtask(one, lifecycle.TaskDirectory(req.GetJobId(), info.Task.GetId())))
+	}
+	return out, nil
+}
+
+func showSubtask(s state.Subtask, taskDirectory string) *apiv1.Subtask {
+	out := &apiv1.Subtask{
+		Id: proto.Int32(int32(s.ID)), State: s.State, StateTransitionTime: timestamp(s.StateTime),
+		PreviousState: s.PreviousState, PreviousStateTransitionTime: timestamp(s.PreviousStateTime),
+		StartTime: timestamp(s.StartTime),
+		NodeInfo: &apiv1.NodeInfo{
+			AffinityId: s.AffinityId, PoolId: s.PoolId, NodeId: s.NodeId,
+			TaskRootDirectory: taskDirectory + "/" + strconv.FormatUint(uint64(s.ID), 10),
+		},
+	}
+	if s.State == apiv1.SubtaskState_SUBTASK_STATE_COMPLETED {
+		out.EndTime, out.ExitCode, out.FailureInfo = timestamp(s.EndTime), s.ExitCode, s.Failure
+		out.Result = apiv1.TaskExecutionResult_TASK_EXECUTION_RESULT_SUCCESS
+		if s.Failure != nil {
+			out.Result = apiv1.TaskExecutionResult_TASK_EXECUTION_RESULT_FAILURE
+		}
+	}
+	return out
 }

@@ -26,6 +26,9 @@ func (c *core) checkSpec(t *apiv1.Task, job *apiv1.Job) error {
 	if s := t.RequiredSlots; s != nil && (*s < 1 || *s > lifecycle.MaxSlotsPerNode) {
 		return invalidNumber("requiredSlots", *s, "A task needs 1 to 256 slots.")
 	}
+	if err := checkInstances("multiInstanceSettings", t); err != nil {
+		return err
+	}
 	if err := checkTaskConstraints("constraints", t.Constraints); err != nil {
 		return err
 	}
@@ -52,6 +55,29 @@ func (c *core) checkSpec(t *apiv1.Task, job *apiv1.Job) error {
 		return err
 	}
 	return checkExitConditions("exitConditions", t.ExitConditions, job)
+}
+
+// checkInstances says what is wrong with a multi-instance task. Whether its pool can run it is not looked at: another pool may.
+func checkInstances(at path, t *apiv1.Task) error {
+	m := t.MultiInstanceSettings
+	if m == nil {
+		return nil
+	}
+	if n := m.NumberOfInstances; n != nil && (*n < 1 || *n > lifecycle.MaxInstances) {
+		return invalidNumber(at.at("numberOfInstances"), *n, "A task has 1 to 1000 instances.")
+	}
+	if t.RequiredSlots != nil && *t.RequiredSlots != 1 {
+		return invalidNumber("requiredSlots", *t.RequiredSlots, "A multi-instance task needs one slot of each node.")
+	}
+	if err := checkCommandLine(at.at("coordinationCommandLine"), m.CoordinationCommandLine); err != nil {
+		return err
+	}
+	for i, f := range m.CommonResourceFiles {
+		if err := checkResourceFile(at.at("commonResourceFiles").index(i), f); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkCommandLine is apart from checkSpec, since command lines often differ where all else is the same.

@@ -157,7 +157,7 @@ func (s *session) build(tasks []state.HeldTask, complete bool) (*agentv1.Assignm
 		m.Add = append(m.Add, &agentv1.Assignment{
 			Ref: task.Ref(), Spec: task.Spec, TaskId: task.TaskID, CommandLine: task.CommandLine,
 			Slots: task.Slots, Priority: task.Priority, Constraints: task.Constraints, Kind: task.Kind,
-			AuthenticationToken: s.token(task),
+			AuthenticationToken: s.token(task), Instance: task.Instance,
 		})
 	}
 	return m, nil

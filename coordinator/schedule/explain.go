@@ -143,7 +143,7 @@ func (e *explainer) nodes(connected func(uint64) bool) {
 		e.emptyPool()
 		return
 	}
-	usable, room := 0, 0
+	usable, room, idle := 0, 0, 0
 	var ids []string
 	states := map[string]int{}
 	for _, n := range e.s.Nodes {
@@ -155,6 +155,9 @@ func (e *explainer) nodes(connected func(uint64) bool) {
 			continue
 		}
 		usable++
+		if n.Used == 0 {
+			idle++
+		}
 		if n.Slots-n.Used >= e.s.Slots {
 			room++
 		}
@@ -166,12 +169,16 @@ func (e *explainer) nodes(connected func(uint64) bool) {
 			Message: fmt.Sprintf("No node of the pool %s can be given tasks: %s.", e.s.PoolID, counted(states)),
 			Remedy:  "It can start when a node is idle or running, connected, and enabled for scheduling.",
 		})
+	case e.s.Instances > 0:
+		e.several(usable, idle, states, connected)
 	case room == 0:
 		e.because(&apiv1.WaitReason{
 			Kind: apiv1.WaitReasonKind_WAIT_REASON_KIND_NO_FREE_SLOTS, Count: int64(usable),
 			Message: fmt.Sprintf("None of the %d nodes that can run it has %d free slots.", usable, e.s.Slots),
 			Remedy:  "It can start when running tasks end, and what is ahead of it has started; more nodes make that earlier.",
 		})
+	default:
+		e.kept(connected)
 	}
 }
 

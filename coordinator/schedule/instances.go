@@ -12,6 +12,22 @@ import (
 // as many as it needs. At most one task of a pool has a claim, so that two can't keep half of the nodes each; and only one that has enough nodes in
 // the pool, so that no node waits for one that does not exist. Tasks of a higher priority are served before.
 
+// claim is that of a multi-instance task on the nodes that become free.
+type claim struct {
+	job       *state.JobQueue
+	task      uint64
+	instances int32
+}
+
+// claimOn is the claim on a pool's nodes; nil if there is none.
+func claimOn(room state.PoolRoom) *claim {
+	p := newPlanner(room)
+	if p.instances {
+		p.placeFree(room, 0)
+	}
+	return p.claim
+}
+
 // claimant is the first multi-instance task of a job that its pool could run, if nothing of the job comes before it; nil if there is none.
 func (p *planner) claimant(c *cursor) *state.Run {
 	if !p.instances || c.job.Allowed == 0 {
@@ -43,12 +59,12 @@ func (p *planner) candidates(j *state.JobQueue) []int {
 // placeInstances places multi-instance tasks of jobs of equal priority, those of jobs made earlier first whoever's turn it is: a claim has to last.
 func (p *planner) placeInstances(group []*cursor) {
 	for _, c := range group {
-		for r := p.claimant(c); r != nil && !p.claimed && p.placed < maxTasksPerPass; r = p.claimant(c) {
+		for r := p.claimant(c); r != nil && p.placed < maxTasksPerPass; r = p.claimant(c) {
 			nodes := slices.DeleteFunc(p.candidates(c.job), func(node int) bool {
 				return p.nodes[node].Held > 0 || p.kept[node] || p.plans[node] != nil
 			})
 			if len(nodes) < int(r.Instances) {
-				p.claimed = true
+				p.claim = &claim{c.job, r.First, r.Instances}
 				return
 			}
 			p.assignInstances(c, r, nodes[:r.Instances])

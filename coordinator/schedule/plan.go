@@ -19,17 +19,24 @@ const maxTasksPerPass = 4096
 // priority.
 func Plan(room state.PoolRoom, ahead map[uint64]int, turn int) ([]*raftlogv1.NodePlan, []*raftlogv1.InstancesPlan) {
 	p := newPlanner(room)
-	for _, group := range byPriority(room.Jobs) {
-		if p.placeInstances(group); p.claimed {
-			return p.result(), p.several
-		}
-		p.placeGroup(group, turn, p.takeFree)
+	if p.placeFree(room, turn); p.claim != nil {
+		return p.result(), p.several
 	}
 	p.openAhead(ahead)
 	for _, group := range byPriority(room.Jobs) {
 		p.placeGroup(group, turn, p.takeAhead)
 	}
 	return p.result(), p.several
+}
+
+// placeFree places what has room, down to a priority at which a multi-instance task has a claim.
+func (p *planner) placeFree(room state.PoolRoom, turn int) {
+	for _, group := range byPriority(room.Jobs) {
+		if p.placeInstances(group); p.claim != nil {
+			return
+		}
+		p.placeGroup(group, turn, p.takeFree)
+	}
 }
 
 // byPriority splits jobs into groups of equal priority, the highest first.
@@ -77,10 +84,10 @@ type planner struct {
 	kept   map[int]bool
 	plans  map[int]*raftlogv1.NodePlan
 	placed int
-	// instances: multi-instance tasks can run here; several are the plans of those that start. claimed: one waits for nodes to become free.
+	// instances: multi-instance tasks can run here; several are the plans of those that start; claim is the one that waits for nodes to become free.
 	instances bool
 	several   []*raftlogv1.InstancesPlan
-	claimed   bool
+	claim     *claim
 }
 
 type aheadNode struct{ node, left int }

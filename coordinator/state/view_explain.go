@@ -20,6 +20,11 @@ type Situation struct {
 	Pool   *raftlogv1.PoolRecord
 	PoolID string
 	Nodes  []NodeStanding
+	// Instances is on how many nodes at once it runs; 0: it is no multi-instance task. Number is that of the task in its job.
+	Instances int32
+	Number    uint64
+	// Room is what scheduling sees of the pool, where multi-instance tasks can run in it.
+	Room PoolRoom
 	// Holder is the id of the node that was given the task and has not started it.
 	Holder string
 	// Open are the first of the tasks that it depends on and that are not completed, or not there; Failed those that will not satisfy it as things are.
@@ -40,6 +45,9 @@ type NodeStanding struct {
 	Slots, Used int32
 }
 
+// maxRoomTasks bounds the tasks of each job in a situation's room.
+const maxRoomTasks = 1000
+
 // maxOpenShown is how many open dependencies of a task are named.
 const maxOpenShown = 10
 
@@ -57,6 +65,7 @@ func (s *Store) Situation(account, jobID, taskID string) (out Situation, found b
 		return Situation{}, false, err
 	}
 	out = Situation{Task: info.Task, Phase: queued, Slots: slotsOf(info.Task), Job: j.info(), PoolID: j.poolID()}
+	out.Instances, out.Number = instancesOf(info.Task), info.Key.Task
 	if exec != nil {
 		out.Phase, out.OpenCount = exec.Phase, int64(exec.WaitingFor)
 		if n := s.nodes[exec.Node]; n != nil && exec.Phase == assigned {
@@ -86,6 +95,9 @@ func (s *Store) surroundings(j *job, key TaskKey, out *Situation) {
 		return
 	}
 	out.Pool = p.rec
+	if p.runsInstances() {
+		out.Room = p.room(maxRoomTasks)
+	}
 	for _, other := range p.jobs {
 		if other.rec.Job.State == jobActive && other.rec.Job.GetPriority() > j.rec.Job.GetPriority() {
 			out.AheadInPool += other.queue.count

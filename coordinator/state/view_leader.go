@@ -59,7 +59,11 @@ func (s *Store) Room(key PoolKey, maxTasks int) (PoolRoom, bool) {
 	if !ok {
 		return PoolRoom{}, false
 	}
-	room := PoolRoom{Key: key, Fill: p.rec.Pool.GetTaskSchedulingPolicy().GetNodeFillType(), Instances: p.runsInstances()}
+	return p.room(maxTasks), true
+}
+
+func (p *pool) room(maxTasks int) PoolRoom {
+	room := PoolRoom{Key: PoolKey{p.rec.Account, p.rec.Pool.Id}, Fill: p.rec.Pool.GetTaskSchedulingPolicy().GetNodeFillType(), Instances: p.runsInstances()}
 	for _, j := range p.jobs {
 		if j.queue.count > 0 && j.rec.Job.State == jobActive {
 			room.Jobs = append(room.Jobs, jobQueue(j, maxTasks))
@@ -75,7 +79,7 @@ func (s *Store) Room(key PoolKey, maxTasks int) (PoolRoom, bool) {
 		}
 		return true
 	})
-	return room, true
+	return room
 }
 
 func jobQueue(j *job, maxTasks int) JobQueue {

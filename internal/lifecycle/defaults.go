@@ -13,6 +13,7 @@ const (
 	MaxTasksPerAdd      = 10_000
 	MaxDependencyIDs    = 64_000 // characters of all task ids together
 	MaxSlotsPerNode     = 256
+	MaxInstances        = 1000 // of a multi-instance task; Azure Batch has no pools with more nodes for them
 	MaxNodesPerRemoval  = 100
 	MaxPoolPackages     = 10
 	MinPriority         = -1000
@@ -85,6 +86,9 @@ func JobConstraints(c *apiv1.JobConstraints) *apiv1.JobConstraints {
 func FillTask(t *apiv1.Task, job *apiv1.Job) {
 	t.Constraints = TaskConstraints(t.Constraints, job)
 	setDefault(&t.RequiredSlots, 1)
+	if t.MultiInstanceSettings != nil {
+		setDefault(&t.MultiInstanceSettings.NumberOfInstances, 1)
+	}
 	t.UserIdentity = filledUser(t.UserIdentity)
 }
 

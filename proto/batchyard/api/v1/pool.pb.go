@@ -3553,7 +3553,7 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	"start_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\x8a\xe7\x18\x02(\x01R\tstartTime\x12=\n" +
 	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x06\x8a\xe7\x18\x02(\x01R\aendTime\x12\x1f\n" +
 	"\avm_size\x18\x04 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\x06vmSize\x120\n" +
-	"\x10total_core_hours\x18\x05 \x01(\x01B\x06\x8a\xe7\x18\x02(\x01R\x0etotalCoreHours\"\x83\x16\n" +
+	"\x10total_core_hours\x18\x05 \x01(\x01B\x06\x8a\xe7\x18\x02(\x01R\x0etotalCoreHours\"\xd5\x15\n" +
 	"\x04Pool\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12\x10\n" +
@@ -3577,8 +3577,8 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	"\x11enable_auto_scale\x18\x13 \x01(\bH\x02R\x0fenableAutoScale\x88\x01\x01\x12,\n" +
 	"\x12auto_scale_formula\x18\x14 \x01(\tR\x10autoScaleFormula\x12^\n" +
 	"\x1eauto_scale_evaluation_interval\x18\x15 \x01(\v2\x19.google.protobuf.DurationR\x1bautoScaleEvaluationInterval\x12D\n" +
-	"\x0eauto_scale_run\x18\x16 \x01(\v2\x1e.batchyard.api.v1.AutoScaleRunR\fautoScaleRun\x12x\n" +
-	"\x1fenable_inter_node_communication\x18\x17 \x01(\bB,\x8a\xe7\x18(0\x01:$the pool does not configure networksH\x03R\x1cenableInterNodeCommunication\x88\x01\x01\x12\x89\x01\n" +
+	"\x0eauto_scale_run\x18\x16 \x01(\v2\x1e.batchyard.api.v1.AutoScaleRunR\fautoScaleRun\x12J\n" +
+	"\x1fenable_inter_node_communication\x18\x17 \x01(\bH\x03R\x1cenableInterNodeCommunication\x88\x01\x01\x12\x89\x01\n" +
 	"\x15network_configuration\x18\x18 \x01(\v2&.batchyard.api.v1.NetworkConfigurationB,\x8a\xe7\x18(0\x01:$the pool does not configure networksR\x14networkConfiguration\x12:\n" +
 	"\n" +
 	"start_task\x18\x19 \x01(\v2\x1b.batchyard.api.v1.StartTaskR\tstartTask\x12s\n" +
@@ -3596,14 +3596,14 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	"\x1a_target_low_priority_nodesB\x14\n" +
 	"\x12_enable_auto_scaleB\"\n" +
 	" _enable_inter_node_communicationB\x16\n" +
-	"\x14_task_slots_per_node\"\xb0\r\n" +
+	"\x14_task_slots_per_node\"\x87\r\n" +
 	"\x11PoolUpdateOptions\x12=\n" +
 	"\fdisplay_name\x18\x01 \x01(\tB\x15\x8a\xe7\x18\x11\n" +
 	"\x0f2024-07-01.20.0H\x00R\vdisplayName\x88\x01\x01\x12\x82\x01\n" +
 	"\avm_size\x18\x02 \x01(\tBd\x8a\xe7\x18`\n" +
-	"\x0f2024-07-01.20.00\x01:Knodes are machines that join or local processes: the pool does not make VMsH\x01R\x06vmSize\x88\x01\x01\x12\x89\x01\n" +
-	"\x1fenable_inter_node_communication\x18\x03 \x01(\bB=\x8a\xe7\x189\n" +
-	"\x0f2024-07-01.20.00\x01:$the pool does not configure networksH\x02R\x1cenableInterNodeCommunication\x88\x01\x01\x12:\n" +
+	"\x0f2024-07-01.20.00\x01:Knodes are machines that join or local processes: the pool does not make VMsH\x01R\x06vmSize\x88\x01\x01\x12a\n" +
+	"\x1fenable_inter_node_communication\x18\x03 \x01(\bB\x15\x8a\xe7\x18\x11\n" +
+	"\x0f2024-07-01.20.0H\x02R\x1cenableInterNodeCommunication\x88\x01\x01\x12:\n" +
 	"\n" +
 	"start_task\x18\x04 \x01(\v2\x1b.batchyard.api.v1.StartTaskR\tstartTask\x12s\n" +
 	"\x1eapplication_package_references\x18\x05 \x03(\v2-.batchyard.api.v1.ApplicationPackageReferenceR\x1capplicationPackageReferences\x12:\n" +

@@ -2253,7 +2253,7 @@ var File_batchyard_api_v1_task_proto protoreflect.FileDescriptor
 
 const file_batchyard_api_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x1bbatchyard/api/v1/task.proto\x12\x10batchyard.api.v1\x1a\"batchyard/api/v1/application.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a batchyard/api/v1/execution.proto\x1a\x1ebatchyard/api/v1/explain.proto\x1a\x1ebatchyard/api/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x12\n" +
+	"\x1bbatchyard/api/v1/task.proto\x12\x10batchyard.api.v1\x1a\"batchyard/api/v1/application.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a batchyard/api/v1/execution.proto\x1a\x1ebatchyard/api/v1/explain.proto\x1a\x1ebatchyard/api/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x12\n" +
 	"\x04Task\x12\x16\n" +
 	"\x02id\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\x02id\x12)\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\vdisplayName\x12\x18\n" +
@@ -2277,8 +2277,8 @@ const file_batchyard_api_v1_task_proto_rawDesc = "" +
 	"\x0erequired_slots\x18\x13 \x01(\x05B\x06\x8a\xe7\x18\x02 \x01H\x00R\rrequiredSlots\x88\x01\x01\x12\xa8\x01\n" +
 	"\ruser_identity\x18\x14 \x01(\v2\x1e.batchyard.api.v1.UserIdentityBc\x8a\xe7\x18_ \x010\x01:Ytasks run as the user that the agent gives them; named users and admin rights are refusedR\fuserIdentity\x12R\n" +
 	"\x0eexecution_info\x18\x15 \x01(\v2#.batchyard.api.v1.TaskExecutionInfoB\x06\x8a\xe7\x18\x02 \x01R\rexecutionInfo\x12?\n" +
-	"\tnode_info\x18\x16 \x01(\v2\x1a.batchyard.api.v1.NodeInfoB\x06\x8a\xe7\x18\x02 \x01R\bnodeInfo\x12\xa0\x01\n" +
-	"\x17multi_instance_settings\x18\x17 \x01(\v2'.batchyard.api.v1.MultiInstanceSettingsB?\x8a\xe7\x18; \x010\x02:5tasks that run on several nodes are not supported yetR\x15multiInstanceSettings\x12>\n" +
+	"\tnode_info\x18\x16 \x01(\v2\x1a.batchyard.api.v1.NodeInfoB\x06\x8a\xe7\x18\x02 \x01R\bnodeInfo\x12g\n" +
+	"\x17multi_instance_settings\x18\x17 \x01(\v2'.batchyard.api.v1.MultiInstanceSettingsB\x06\x8a\xe7\x18\x02 \x01R\x15multiInstanceSettings\x12>\n" +
 	"\x05stats\x18\x18 \x01(\v2 .batchyard.api.v1.TaskStatisticsB\x06\x8a\xe7\x18\x02 \x01R\x05stats\x12I\n" +
 	"\n" +
 	"depends_on\x18\x19 \x01(\v2\".batchyard.api.v1.TaskDependenciesB\x06\x8a\xe7\x18\x02 \x01R\tdependsOn\x12{\n" +
