@@ -148,6 +148,15 @@ func (s accountStores) Complete(plan *apiv1.StoreAccess) *apiv1.StoreAccess {
 	return out
 }
 
+// Open implements api.Stores.
+func (s accountStores) Open(plan *apiv1.StoreAccess) (storage.Store, func(), error) {
+	client, err := s3Client(plan)
+	if err != nil {
+		return nil, nil, err
+	}
+	return client.Bucket(plan.Bucket, ""), client.Close, nil
+}
+
 func (s accountStores) bucketExists(ctx context.Context, bucket string) (bool, error) {
 	client, err := s3Client(s.cluster)
 	if err != nil {

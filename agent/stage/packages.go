@@ -107,6 +107,9 @@ func (s *Stager) deploy(ctx context.Context, at *agentv1.PackageLocation) (strin
 
 // packageName checks everything that makes a path.
 func packageName(at *agentv1.PackageLocation) (string, error) {
+	if at.GetFault() != "" {
+		return "", errors.New(at.GetFault())
+	}
 	for _, element := range []string{at.GetApplicationId(), at.GetVersion()} {
 		if err := beneath.CheckName(element); err != nil {
 			return "", err
@@ -215,7 +218,10 @@ func packageFailure(ctx context.Context, at *agentv1.PackageLocation, err error)
 	if ctx.Err() != nil {
 		return fmt.Errorf("deploying application packages: %w", ctx.Err())
 	}
-	what := fmt.Sprintf("%s version %s", beneath.Quote(at.GetApplicationId()), beneath.Quote(at.GetVersion()))
+	what := beneath.Quote(at.GetApplicationId())
+	if at.GetVersion() != "" {
+		what += " version " + beneath.Quote(at.GetVersion())
+	}
 	details := []detail{{"ApplicationId", at.GetApplicationId()}, {"Version", at.GetVersion()}}
 	switch {
 	case isFull(err):

@@ -89,6 +89,7 @@ func TestPackageFailuresLeaveNothing(t *testing.T) {
 		change func(*farm, *agentv1.PackageLocation)
 		code   string
 	}{
+		"fault":          {func(_ *farm, at *agentv1.PackageLocation) { at.Fault = "the version is none" }, batcherr.CodeApplicationPackageError},
 		"missing":        {func(_ *farm, at *agentv1.PackageLocation) { at.StorageKey = "none" }, batcherr.CodeApplicationPackageError},
 		"other contents": {func(_ *farm, at *agentv1.PackageLocation) { at.Sha256 = strings.Repeat("0", 64) }, batcherr.CodeApplicationPackageError},
 		"other size":     {func(_ *farm, at *agentv1.PackageLocation) { at.Size++ }, batcherr.CodeApplicationPackageError},

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,7 +19,9 @@ func newAppCommand(f *factory) *cobra.Command {
 		Short:   "Application packages: programs that nodes unpack before tasks run",
 		Example: "  batchyard app upload blender 4.2 blender.zip\n  batchyard app list",
 	}
-	cmd.AddCommand(newAppUploadCommand(f), newAppListCommand(f), newAppDeleteCommand(f))
+	cmd.AddCommand(
+		newAppUploadCommand(f), newAppActivateCommand(f), newAppListCommand(f), newAppShowCommand(f), newAppUpdateCommand(f), newAppDeleteCommand(f),
+	)
 	return cmd
 }
 
@@ -60,7 +60,8 @@ func (o *appUploadOptions) run(ctx context.Context, f *factory, s *session, id, 
 	if _, err := s.apps.GetApplication(ctx, &apiv1.GetApplicationRequest{ApplicationId: id}); batcherr.HasKind(err, batcherr.KindNotFound) {
 		detail := &apiv1.ApplicationDetail{Id: id, DisplayName: o.name}
 		_, err = s.apps.CreateApplication(ctx, &apiv1.CreateApplicationRequest{Application: detail})
-		if err != nil {
+		// Somebody else may have made it meanwhile.
+		if err != nil && !batcherr.HasCode(batcherr.FromGRPC(err), batcherr.CodeResourceAlreadyExists) {
 			return err
 		}
 	} else if err != nil {
@@ -141,44 +142,4 @@ func runAppList(ctx context.Context, f *factory, s *session, opts *listFlags) er
 	}
 	_, err = table.WriteTo(f.out)
 	return err
-}
-
-func newAppDeleteCommand(f *factory) *cobra.Command {
-	return &cobra.Command{
-		Use:               "delete APP [VERSION]",
-		Aliases:           []string{"rm"},
-		Short:             "Delete a version of an application, or an application without versions",
-		Example:           "  batchyard app delete blender 4.1\n  batchyard app delete blender",
-		Args:              between(1, 2),
-		ValidArgsFunction: completeIDs(f, appIDs),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.withSession(func(s *session) error {
-				var err error
-				if len(args) == 2 {
-					_, err = s.apps.DeletePackage(cmd.Context(), &apiv1.DeletePackageRequest{ApplicationId: args[0], Version: args[1]})
-				} else {
-					_, err = s.apps.DeleteApplication(cmd.Context(), &apiv1.DeleteApplicationRequest{ApplicationId: args[0]})
-				}
-				if err != nil {
-					return err
-				}
-				return f.say("application %s deleted", render.Plain(strings.Join(args, " ")))
-			})
-		},
-	}
-}
-
-// archive is a zip archive that is open for reading.
-type archive struct {
-	file    *os.File
-	size    int64
-	sha256  string
-	discard bool // it was made for the upload
-}
-
-func (a *archive) close() {
-	_ = a.file.Close()
-	if a.discard {
-		_ = os.Remove(a.file.Name())
-	}
 }

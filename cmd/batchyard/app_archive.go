@@ -13,6 +13,21 @@ import (
 	"time"
 )
 
+// archive is a zip archive that is open for reading.
+type archive struct {
+	file    *os.File
+	size    int64
+	sha256  string
+	discard bool // it was made for the upload
+}
+
+func (a *archive) close() {
+	_ = a.file.Close()
+	if a.discard {
+		_ = os.Remove(a.file.Name())
+	}
+}
+
 // openArchive opens a zip archive, or makes one of a directory.
 func openArchive(path string) (*archive, error) {
 	info, err := os.Stat(path)

@@ -432,6 +432,7 @@ func (f *farm) ListApplications(context.Context, *apiv1.ListApplicationsRequest)
 func (f *farm) UpdateApplication(_ context.Context, req *apiv1.UpdateApplicationRequest) (*apiv1.Empty, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.note(req)
 	f.apps[req.GetApplicationId()].DefaultVersion = req.GetDefaultVersion()
 	return &apiv1.Empty{}, nil
 }

@@ -26,6 +26,8 @@ type Stores interface {
 	Withdraw(ctx context.Context, plans []*apiv1.StoreAccess) error
 	// Complete adds to a plan what all that use the cluster's own store share.
 	Complete(plan *apiv1.StoreAccess) *apiv1.StoreAccess
+	// Open gives the objects of a complete plan, and what closes it.
+	Open(plan *apiv1.StoreAccess) (storage.Store, func(), error)
 }
 
 // storeContext binds sealed credentials to their account.

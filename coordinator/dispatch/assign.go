@@ -224,23 +224,23 @@ func (s *session) token(task state.HeldTask) string {
 func (s *session) packages(refs []*apiv1.ApplicationPackageReference) ([]*agentv1.PackageLocation, error) {
 	var out []*agentv1.PackageLocation
 	for _, ref := range refs {
-		loc := &agentv1.PackageLocation{ApplicationId: ref.ApplicationId, Version: ref.Version}
-		out = append(out, loc)
-		app, err := s.server.cfg.State.Application(s.node.Account, ref.ApplicationId)
+		rec, err := s.server.cfg.State.Application(s.node.Account, ref.ApplicationId)
 		if err != nil {
 			return nil, err
 		}
-		if app == nil {
-			continue
-		}
-		if loc.Version == "" {
-			loc.Version, loc.IsDefault = app.Application.DefaultVersion, true
-		}
-		for _, p := range app.Application.Packages {
-			if p.Version == loc.Version && p.State == apiv1.PackageState_PACKAGE_STATE_ACTIVE {
-				loc.StorageKey, loc.Sha256, loc.Size = p.StorageKey, p.Sha256, p.Size
-			}
-		}
+		out = append(out, packageLocation(rec.GetApplication(), ref))
 	}
 	return out, nil
+}
+
+func packageLocation(app *apiv1.ApplicationDetail, ref *apiv1.ApplicationPackageReference) *agentv1.PackageLocation {
+	loc := &agentv1.PackageLocation{ApplicationId: ref.ApplicationId, Version: ref.Version, Fault: lifecycle.PackageFault(app, ref.Version)}
+	if app != nil && loc.Version == "" {
+		loc.Version, loc.IsDefault = app.DefaultVersion, true
+	}
+	if loc.Fault == "" {
+		p := app.Packages[lifecycle.FindPackage(app, loc.Version)]
+		loc.StorageKey, loc.Sha256, loc.Size = p.StorageKey, p.Sha256, p.Size
+	}
+	return loc
 }

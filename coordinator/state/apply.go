@@ -89,6 +89,8 @@ func lacks(cmd *raftlogv1.Command) string {
 		what, whole = "update", c.UpdateJobSchedule.Update != nil
 	case *raftlogv1.Command_PutApplication:
 		what, whole = "application", c.PutApplication.GetRecord().GetApplication() != nil
+	case *raftlogv1.Command_ChangeApplication:
+		what, whole = "change", wholeChange(c.ChangeApplication)
 	}
 	if whole {
 		return ""
@@ -234,6 +236,8 @@ func (t *txn) dispatchCluster(cmd *raftlogv1.Command) (Result, bool) {
 		return t.putApplication(c.PutApplication), true
 	case *raftlogv1.Command_DeleteApplication:
 		return t.deleteApplication(c.DeleteApplication), true
+	case *raftlogv1.Command_ChangeApplication:
+		return t.changeApplication(c.ChangeApplication), true
 	}
 	return Result{}, false
 }

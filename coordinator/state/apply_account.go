@@ -82,21 +82,3 @@ func (t *txn) deleteMember(c *raftlogv1.DeleteMember) Result {
 	t.delete(keyName(tableMember, c.Id))
 	return Result{}
 }
-
-func (t *txn) putApplication(c *raftlogv1.PutApplication) Result {
-	key := keyApp(t.account, c.Record.Application.Id)
-	if c.Create && t.get(key) != nil {
-		return refused(batcherr.Conflict(batcherr.CodeResourceAlreadyExists, "the account has an application %q", c.Record.Application.Id))
-	}
-	t.putProto(key, c.Record)
-	return Result{}
-}
-
-func (t *txn) deleteApplication(c *raftlogv1.DeleteApplication) Result {
-	key := keyApp(t.account, c.ApplicationId)
-	if t.get(key) == nil {
-		return refused(batcherr.Of(batcherr.CodeApplicationNotFound))
-	}
-	t.delete(key)
-	return Result{}
-}

@@ -410,9 +410,14 @@ func (c *chooser) other() any {
 		&raftlogv1.UseJoinToken{Id: token.Id, NewNodeId: c.nodeID()},
 		&raftlogv1.PutAccount{Record: &raftlogv1.AccountRecord{Account: &apiv1.Account{Id: "acct"}}, Create: c.chance("create", 2)},
 		&raftlogv1.DeleteAccount{}, &raftlogv1.PutApplication{Record: app, Create: true}, &raftlogv1.DeleteApplication{ApplicationId: "APP"},
+		&raftlogv1.ChangeApplication{ApplicationId: "App", Change: &raftlogv1.ChangeApplication_AddPackage{AddPackage: &raftlogv1.AddPackage{
+			Package: &apiv1.ApplicationPackage{Version: c.among("version", "1", "2"), StorageKey: "k"}, AtMost: 1,
+		}}},
+		&raftlogv1.ChangeApplication{ApplicationId: "app", Change: &raftlogv1.ChangeApplication_DeleteVersion{DeleteVersion: "1"}},
+		&raftlogv1.ChangeApplication{ApplicationId: "app"},
 		&raftlogv1.PutMember{Record: &raftlogv1.MemberRecord{Member: &apiv1.Member{Id: "m"}}}, &raftlogv1.DeleteMember{Id: "m"},
 		&raftlogv1.CreatePool{}, &raftlogv1.CreateJob{}, &raftlogv1.UpdateJob{JobId: c.jobID()}, &raftlogv1.UpdatePool{PoolId: c.poolID()},
 		&raftlogv1.ResizePool{PoolId: c.poolID()}, &raftlogv1.RemoveNodes{PoolId: c.poolID()}, &raftlogv1.PutAccount{},
 		&raftlogv1.PutJoinToken{}, &raftlogv1.PutMember{}, &raftlogv1.PutApplication{}, &raftlogv1.UpdateTask{JobId: c.jobID(), TaskId: c.taskID()},
-	})[rapid.IntRange(0, 19).Draw(c.T, "other")]
+	})[rapid.IntRange(0, 22).Draw(c.T, "other")]
 }

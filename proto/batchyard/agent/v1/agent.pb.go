@@ -1982,7 +1982,9 @@ type PackageLocation struct {
 	Sha256        string                 `protobuf:"bytes,4,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	Size          int64                  `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
 	// The application's default version.
-	IsDefault     bool `protobuf:"varint,6,opt,name=is_default,json=isDefault,proto3" json:"is_default,omitempty"`
+	IsDefault bool `protobuf:"varint,6,opt,name=is_default,json=isDefault,proto3" json:"is_default,omitempty"`
+	// Why there is no archive; empty: there is one.
+	Fault         string `protobuf:"bytes,7,opt,name=fault,proto3" json:"fault,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2057,6 +2059,13 @@ func (x *PackageLocation) GetIsDefault() bool {
 		return x.IsDefault
 	}
 	return false
+}
+
+func (x *PackageLocation) GetFault() string {
+	if x != nil {
+		return x.Fault
+	}
+	return ""
 }
 
 // TaskSpec is what near-identical tasks of a job share.
@@ -2939,7 +2948,7 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12F\n" +
 	"\venvironment\x18\x03 \x03(\v2$.batchyard.api.v1.EnvironmentSettingR\venvironment\x12?\n" +
 	"\bpackages\x18\x04 \x03(\v2#.batchyard.agent.v1.PackageLocationR\bpackages\x12%\n" +
-	"\x0epreparation_id\x18\x05 \x01(\tR\rpreparationId\"\xbe\x01\n" +
+	"\x0epreparation_id\x18\x05 \x01(\tR\rpreparationId\"\xd4\x01\n" +
 	"\x0fPackageLocation\x12%\n" +
 	"\x0eapplication_id\x18\x01 \x01(\tR\rapplicationId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1f\n" +
@@ -2948,7 +2957,8 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\x06sha256\x18\x04 \x01(\tR\x06sha256\x12\x12\n" +
 	"\x04size\x18\x05 \x01(\x03R\x04size\x12\x1d\n" +
 	"\n" +
-	"is_default\x18\x06 \x01(\bR\tisDefault\"\x9d\x01\n" +
+	"is_default\x18\x06 \x01(\bR\tisDefault\x12\x14\n" +
+	"\x05fault\x18\a \x01(\tR\x05fault\"\x9d\x01\n" +
 	"\bTaskSpec\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\x04R\x03job\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\rR\x04spec\x12*\n" +
