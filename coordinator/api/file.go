@@ -64,6 +64,21 @@ func (p place) request(op agentv1.FileOperation) *agentv1.FileRequest {
 	return &agentv1.FileRequest{Operation: op, Root: p.directory}
 }
 
+// transfer asks the node for files. Where the node can't be reached, its state says why, or that the task's files can't.
+func (c *core) transfer(ctx context.Context, at place, r *agentv1.FileRequest, each func(*agentv1.TransferChunk) error) error {
+	err := c.Files.Transfer(ctx, at.node, r, each)
+	if !batcherr.HasCode(err, batcherr.CodeNodeStateUnusable) {
+		return err
+	}
+	if at.directory != "" {
+		return batcherr.New(batcherr.KindUnavailable, batcherr.CodeTaskFilesUnavailable, "The node that has the task's files is not connected.").Wrap(err)
+	}
+	if info, ok := c.State.NodeByUID(at.node); ok {
+		return workingOr(info, err)
+	}
+	return err
+}
+
 func (s *fileService) ListFiles(ctx context.Context, req *apiv1.ListFilesRequest) (*apiv1.ListFilesResponse, error) {
 	g, err := granted(ctx)
 	if err != nil {
@@ -81,7 +96,7 @@ func (s *fileService) ListFiles(ctx context.Context, req *apiv1.ListFilesRequest
 		r := at.request(agentv1.FileOperation_FILE_OPERATION_LIST)
 		r.Recursive, r.After, r.Limit = req.GetRecursive(), after, int32(limit)
 		var out []item[*apiv1.NodeFile]
-		err := s.Files.Transfer(ctx, at.node, r, func(c *agentv1.TransferChunk) error {
+		err := s.transfer(ctx, at, r, func(c *agentv1.TransferChunk) error {
 			if f := c.GetFile(); f != nil {
 				out = append(out, item[*apiv1.NodeFile]{f.Name, f})
 			}
@@ -107,7 +122,7 @@ func (s *fileService) GetFileProperties(ctx context.Context, req *apiv1.GetFileP
 	r := at.request(agentv1.FileOperation_FILE_OPERATION_PROPERTIES)
 	r.Name = req.GetName()
 	var file *apiv1.NodeFile
-	err = s.Files.Transfer(ctx, at.node, r, func(c *agentv1.TransferChunk) error {
+	err = s.transfer(ctx, at, r, func(c *agentv1.TransferChunk) error {
 		file = c.GetFile()
 		return nil
 	})
@@ -139,7 +154,7 @@ func (s *fileService) ReadFile(req *apiv1.ReadFileRequest, stream grpc.ServerStr
 	if req.GetFollow() && at.attempt != nil {
 		r.Follow, r.Attempt = true, at.attempt
 	}
-	return s.Files.Transfer(ctx, at.node, r, func(c *agentv1.TransferChunk) error {
+	return s.transfer(ctx, at, r, func(c *agentv1.TransferChunk) error {
 		switch content := c.Content.(type) {
 		case *agentv1.TransferChunk_File:
 			return stream.Send(&apiv1.ReadFileResponse{Content: &apiv1.ReadFileResponse_Properties{Properties: content.File}})
@@ -187,5 +202,5 @@ func (s *fileService) DeleteFile(ctx context.Context, req *apiv1.DeleteFileReque
 	}
 	r := at.request(agentv1.FileOperation_FILE_OPERATION_DELETE)
 	r.Name, r.Recursive = req.GetName(), req.GetRecursive()
-	return &apiv1.Empty{}, s.Files.Transfer(ctx, at.node, r, func(*agentv1.TransferChunk) error { return nil })
+	return &apiv1.Empty{}, s.transfer(ctx, at, r, func(*agentv1.TransferChunk) error { return nil })
 }

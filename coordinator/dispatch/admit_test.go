@@ -143,3 +143,14 @@ func TestASessionCountsBeforeItsHelloIsApplied(t *testing.T) {
 	require.Equal(t, uint32(3), uint32(session.node.Incarnation), "as the hello left it")
 	require.True(t, s.Connected(5))
 }
+
+func TestANodeThatIsAwayIsWaitedForAMoment(t *testing.T) {
+	s := (&election{}).server()
+	s.begin(t.Context())
+	err := s.Request(t.Context(), 5, &agentv1.FileRequest{}, nil)
+	require.True(t, batcherr.HasCode(err, batcherr.CodeNodeStateUnusable))
+	require.True(t, batcherr.HasKind(err, batcherr.KindUnavailable))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, s.Request(ctx, 5, &agentv1.FileRequest{}, nil), context.Canceled)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -38,26 +39,52 @@ func (s *Server) Order(ctx context.Context, node uint64, order *agentv1.NodeOrde
 
 func (s *Server) ask(ctx context.Context, node uint64, id string, m *agentv1.CoordinatorMessage, each func(*agentv1.TransferChunk) error) error {
 	t := &transfer{node: node, ctx: ctx, chunks: make(chan *agentv1.TransferChunk)}
-	session := s.openTransfer(id, t)
-	if session == nil {
-		return batcherr.Unavailable("the node is not connected")
+	session, err := s.awaitSession(ctx, id, t)
+	if err != nil {
+		return err
 	}
 	defer s.closeTransfer(id)
 	if err := session.send(m); err != nil {
-		return batcherr.Unavailable("the node has gone away").Wrap(err)
+		return notConnected().Wrap(err)
 	}
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-session.ctx.Done():
-			return batcherr.Unavailable("the node has gone away")
+			return notConnected()
 		case chunk := <-t.chunks:
 			if done, err := takeChunk(chunk, each); done || err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// reconnectWait is how long a node is waited for that is not connected: after a change of leaders all are not for a moment.
+const reconnectWait = 2 * time.Second
+
+func (s *Server) awaitSession(ctx context.Context, id string, t *transfer) (*session, error) {
+	deadline := time.NewTimer(reconnectWait)
+	defer deadline.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if session := s.openTransfer(id, t); session != nil {
+			return session, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-deadline.C:
+			return nil, notConnected()
+		case <-tick.C:
+		}
+	}
+}
+
+func notConnected() *batcherr.Error {
+	return batcherr.New(batcherr.KindUnavailable, batcherr.CodeNodeStateUnusable, "The node is not connected.")
 }
 
 func takeChunk(chunk *agentv1.TransferChunk, each func(*agentv1.TransferChunk) error) (done bool, err error) {

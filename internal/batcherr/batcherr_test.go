@@ -112,6 +112,9 @@ func TestHTTPStatusByCode(t *testing.T) {
 		require.Equal(t, want, Of(code).HTTPStatus(), code)
 	}
 	require.Equal(t, http.StatusNotModified, NotModified().HTTPStatus())
+	require.Equal(t, http.StatusConflict, New(KindUnavailable, CodeNodeStateUnusable, "away").HTTPStatus())
+	require.Equal(t, http.StatusConflict, New(KindUnavailable, CodeTaskFilesUnavailable, "away").HTTPStatus())
+	require.Equal(t, http.StatusServiceUnavailable, Unavailable("no leader").HTTPStatus())
 	require.Equal(t, http.StatusUnauthorized, Unauthenticated("expired").HTTPStatus())
 	require.Equal(t, http.StatusForbidden, BadSignature("differs").HTTPStatus())
 }

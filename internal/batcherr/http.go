@@ -30,6 +30,10 @@ func (e *Error) HTTPStatus() int {
 	case KindTooMany:
 		return http.StatusTooManyRequests
 	case KindUnavailable, KindCanceled:
+		if e.Code == CodeNodeStateUnusable || e.Code == CodeTaskFilesUnavailable {
+			// Over gRPC a node that is away is worth a repetition. The clients of Azure Batch would repeat a 503 for minutes.
+			return http.StatusConflict
+		}
 		return http.StatusServiceUnavailable
 	case KindNotImplemented:
 		return http.StatusNotImplemented
