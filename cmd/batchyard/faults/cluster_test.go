@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,7 +29,13 @@ const patience = 2 * time.Minute
 // program is the real program, built once for all tests.
 var program string
 
+// programVariable names the program where another process of these tests has built it.
+const programVariable = "BATCHYARD_TEST_PROGRAM"
+
 func TestMain(m *testing.M) {
+	if program = os.Getenv(programVariable); program != "" {
+		os.Exit(m.Run())
+	}
 	dir, err := os.MkdirTemp("", "batchyard-program")
 	if err != nil {
 		panic(err)
@@ -52,10 +59,15 @@ type process struct {
 	env  []string
 	log  string
 	cmd  *exec.Cmd
+	// through is a command that runs the program, and attr how it is started; empty: nothing of the kind.
+	through []string
+	attr    *syscall.SysProcAttr
 }
 
 func (p *process) start() {
-	p.cmd = exec.Command(program, p.args...)
+	argv := append(append(slices.Clone(p.through), program), p.args...)
+	p.cmd = exec.Command(argv[0], argv[1:]...)
+	p.cmd.SysProcAttr = p.attr
 	p.cmd.Env = append(os.Environ(), p.env...)
 	out, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(p.t, err)
@@ -105,6 +117,8 @@ type options struct {
 	tuning                []string
 	// proxied puts a proxy, which can hold everything back, before the first member.
 	proxied bool
+	// host is the address of the coordinators and the store; empty: 127.0.0.1.
+	host string
 	// state is where the coordinators keep theirs; empty: the test's directory.
 	state string
 }
@@ -115,9 +129,12 @@ func newCluster(t *testing.T, o options) *cluster {
 		o.state = c.dir
 	}
 	t.Cleanup(c.stop)
+	if o.host == "" {
+		o.host = "127.0.0.1"
+	}
 	var err error
 	c.store, err = embedded.Start(t.Context(), embedded.Options{
-		Config:  embedded.Config{DataDir: filepath.Join(c.dir, "store"), Address: "127.0.0.1:0", AccessKey: "faults", SecretKey: "faults-secret-key"},
+		Config:  embedded.Config{DataDir: filepath.Join(c.dir, "store"), Address: o.host + ":0", AccessKey: "faults", SecretKey: "faults-secret-key"},
 		Command: []string{program, "objectstore"},
 	})
 	require.NoError(t, err)
@@ -139,7 +156,7 @@ func newCluster(t *testing.T, o options) *cluster {
 func (c *cluster) addMember(i int, o options) {
 	id := fmt.Sprintf("c%d", i)
 	data := filepath.Join(o.state, id)
-	grpc, host := freeAddress(c.t), "127.0.0.1"
+	grpc, host := freeAddress(c.t, o.host), o.host
 	listen := grpc
 	if o.proxied {
 		// What others are told is the same port of another address.
@@ -153,7 +170,7 @@ func (c *cluster) addMember(i int, o options) {
 	if i > 0 {
 		args = append(args, "join", c.grpc[0], "--join-token-file", c.token("--coordinator"))
 	}
-	args = append(args, "--id", id, "--data-dir", data, "--host", host, "--listen-grpc", listen, "--listen-https", freeAddress(c.t), "--listen-raft", freeAddress(c.t),
+	args = append(args, "--id", id, "--data-dir", data, "--host", host, "--listen-grpc", listen, "--listen-https", freeAddress(c.t, o.host), "--listen-raft", freeAddress(c.t, o.host),
 		"--store-endpoint", c.store.Endpoint(), "-v")
 	args = append(args, c.tuning...)
 	first := args
@@ -357,8 +374,8 @@ func (c *cluster) eventually(limit time.Duration, what string, done func() bool)
 	}
 }
 
-func freeAddress(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func freeAddress(t *testing.T, host string) string {
+	l, err := net.Listen("tcp", host+":0")
 	require.NoError(t, err)
 	defer l.Close()
 	return l.Addr().String()
