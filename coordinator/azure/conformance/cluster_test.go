@@ -119,6 +119,11 @@ func startCluster(t *testing.T) conformance.Account {
 		return bytes.Contains(b, []byte("is ready"))
 	}, time.Minute, 20*time.Millisecond, "the cluster is ready")
 
+	upload := exec.Command(program, "app", "upload", "everything", "1", "clients", "--default", "--display-name", "an application")
+	upload.Env = dev.Env
+	uploaded, err := upload.CombinedOutput()
+	require.NoError(t, err, "%s", uploaded)
+
 	env := exec.Command(program, "account", "env")
 	env.Env = dev.Env
 	out, err := env.Output()

@@ -16,6 +16,7 @@ const job = report.name("job");
 const waiting = report.name("waiting");
 const schedule = report.name("sched");
 const full = report.name("full"); // with every property
+const fullSchedule = `${full}-s`;
 const user = `c${report.run}`; // nodes may share their machine
 const virtualMachineConfiguration = {
   imageReference: { publisher: "canonical", offer: "0001-com-ubuntu-server-jammy", sku: "22_04-lts" },
@@ -167,7 +168,11 @@ async function accounts() {
     check(found[0].dedicated.total >= 1, "no node is counted");
   });
   await op("Applications_ListApplications", () => client.application.list());
-  await op("Applications_GetApplication", () => client.application.get("nosuch"), ["ApplicationNotFound"]);
+  await op("Applications_GetApplication", async () => {
+    const found = await client.application.get("EVERYTHING");
+    equal([found.id, found.displayName, found.versions], ["everything", "an application", ["1"]], "application");
+    await expectCode("ApplicationNotFound", () => client.application.get("nosuch"));
+  });
 }
 
 async function jobs() {
@@ -260,6 +265,9 @@ async function tasks() {
     const body = { ...everything.task, id: "full" };
     await client.task.add(full, body);
     readBack("task", sends("TaskAddParameter", body), await client.task.get(full, "full"), knows("CloudTask"));
+    const several = { ...everything.instances, id: "instances" };
+    await client.task.add(full, several);
+    readBack("instances", sends("TaskAddParameter", several), await client.task.get(full, "instances"), knows("CloudTask"));
     await expectCode("TaskNotFound", () => client.task.get(job, "nosuch"));
   });
   await op("Tasks_CreateTaskCollection", addMany);
@@ -386,6 +394,10 @@ async function schedules() {
   await op("JobSchedules_GetJobSchedule", async () => {
     const found = await s.get(schedule);
     equal([found.schedule.recurrenceInterval, found.jobSpecification.priority], ["PT1H", 3], "properties");
+    const body = { ...everything.schedule, id: fullSchedule };
+    await s.add(body);
+    readBack("schedule", sends("JobScheduleAddParameter", body), await s.get(fullSchedule), knows("CloudJobSchedule"));
+    await s.deleteMethod(fullSchedule);
   });
   await op("JobSchedules_ListJobSchedules", async () => {
     equal((await s.list({ jobScheduleListOptions: { filter: `id eq '${schedule}'` } })).map((x) => x.id), [schedule], "schedules");

@@ -102,6 +102,13 @@ def read_back(kind, sent, got, absent):
     equal(sorted(set(absent) - set(EVERYTHING["absent"][kind])), [], f"absent properties of the {kind}")
 
 
+def newer(body):
+    """A body as api-versions from 2025-06-01 on have it, which know no tokens for tasks."""
+    if isinstance(body, dict):
+        return {name: newer(value) for name, value in body.items() if name != "authenticationTokenSettings"}
+    return [newer(item) for item in body] if isinstance(body, list) else body
+
+
 def older(pool):
     """The body of a pool as api-versions before 2025-06-01 have it."""
     pool = json.loads(json.dumps(pool))

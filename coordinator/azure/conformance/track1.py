@@ -75,10 +75,15 @@ def accounts():
         equal([c.pool_id for c in found], [POOL], "pools")
         assert found[0].dedicated.total >= 1, "no node is counted"
 
+    def get():
+        found = client.application.get("EVERYTHING")
+        equal((found.id, found.display_name, found.versions), ("everything", "an application", ["1"]), "application")
+        report.expect_code("ApplicationNotFound", lambda: client.application.get("nosuch"))
+
     op("Pools_ListSupportedImages", images)
     op("Pools_ListPoolNodeCounts", counts)
     op("Applications_ListApplications", lambda: list(client.application.list()))
-    op("Applications_GetApplication", lambda: client.application.get("nosuch"), ["ApplicationNotFound"])
+    op("Applications_GetApplication", get)
 
 
 def pools():
@@ -281,6 +286,10 @@ def tasks():
         client.task.add(FULL, full)
         found = client.task.get(FULL, "full")
         read_back("task", full.serialize(), found.serialize(keep_readonly=True), read(found))
+        several = m.TaskAddParameter.from_dict({**EVERYTHING["instances"], "id": "instances"})
+        client.task.add(FULL, several)
+        found = client.task.get(FULL, "instances")
+        read_back("instances", several.serialize(), found.serialize(keep_readonly=True), read(found))
         report.expect_code("TaskNotFound", lambda: client.task.get(JOB, "nosuch"))
 
     def collection():
@@ -397,6 +406,11 @@ def schedules():
     def get():
         s = client.job_schedule.get(SCHEDULE)
         equal((s.schedule.recurrence_interval, s.job_specification.priority), (HOUR, 3), "properties")
+        full = m.JobScheduleAddParameter.from_dict({**EVERYTHING["schedule"], "id": FULL + "-s"})
+        client.job_schedule.add(full)
+        found = client.job_schedule.get(FULL + "-s")
+        read_back("schedule", full.serialize(), found.serialize(keep_readonly=True), read(found))
+        client.job_schedule.delete(FULL + "-s")
 
     def patch():
         client.job_schedule.patch(SCHEDULE, m.JobSchedulePatchParameter(metadata=[m.MetadataItem(name="a", value="b")]))

@@ -10,7 +10,7 @@ from azure.core import MatchConditions
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
-from report import ACCOUNT, BUCKET, ENDPOINT, EVERYTHING, KEY, PAGED_TASKS, Report, equal, read_back, wait
+from report import ACCOUNT, BUCKET, ENDPOINT, EVERYTHING, KEY, PAGED_TASKS, Report, equal, newer, read_back, wait
 
 
 def code_of(error):
@@ -100,10 +100,15 @@ def accounts():
         assert found[0].dedicated.total >= 1, "no node is counted"
         equal(found[0].dedicated.deallocated, 0, "deallocated nodes")
 
+    def get():
+        found = client.get_application("EVERYTHING")
+        equal((found.id, found.display_name, found.versions), ("everything", "an application", ["1"]), "application")
+        report.expect_code("ApplicationNotFound", lambda: client.get_application("nosuch"))
+
     op("Pools_ListSupportedImages", images)
     op("Pools_ListPoolNodeCounts", counts)
     op("Applications_ListApplications", lambda: list(client.list_applications()))
-    op("Applications_GetApplication", lambda: client.get_application("nosuch"), ["ApplicationNotFound"])
+    op("Applications_GetApplication", get)
 
 
 def pools():
@@ -229,7 +234,7 @@ def jobs():
         equal([(e.name, e.value) for e in j.common_environment_settings], [("COMMON", "yes")], "environment")
         equal(j.all_tasks_complete_mode, m.BatchAllTasksCompleteMode.NO_ACTION, "onAllTasksComplete")
         conditions(lambda **options: client.get_job(JOB, **options))
-        full = m.BatchJobCreateOptions({**EVERYTHING["job"], "id": FULL})
+        full = m.BatchJobCreateOptions({**newer(EVERYTHING["job"]), "id": FULL})
         client.create_job(full)
         found = client.get_job(FULL)
         read_back("job", full.as_dict(), found.as_dict(), read(found))
@@ -297,10 +302,14 @@ def tasks():
         equal((t.execution_info.exit_code, t.execution_info.result), (0, m.BatchTaskExecutionResult.SUCCESS), "outcome")
         read(t)
         conditions(lambda **options: client.get_task(JOB, "hello", **options))
-        full = m.BatchTaskCreateOptions({**EVERYTHING["task"], "id": "full"})
+        full = m.BatchTaskCreateOptions({**newer(EVERYTHING["task"]), "id": "full"})
         client.create_task(FULL, full)
         found = client.get_task(FULL, "full")
         read_back("task", full.as_dict(), found.as_dict(), read(found))
+        several = m.BatchTaskCreateOptions({**EVERYTHING["instances"], "id": "instances"})
+        client.create_task(FULL, several)
+        found = client.get_task(FULL, "instances")
+        read_back("instances", several.as_dict(), found.as_dict(), read(found))
         report.expect_code("TaskNotFound", lambda: client.get_task(JOB, "nosuch"))
 
     def collection():
@@ -418,6 +427,11 @@ def schedules():
     def get():
         s = client.get_job_schedule(SCHEDULE)
         equal((s.schedule.recurrence_interval, s.job_specification.priority), (HOUR, 3), "properties")
+        full = m.BatchJobScheduleCreateOptions({**newer(EVERYTHING["schedule"]), "id": FULL + "-s"})
+        client.create_job_schedule(full)
+        found = client.get_job_schedule(FULL + "-s")
+        read_back("schedule", full.as_dict(), found.as_dict(), read(found))
+        client.begin_delete_job_schedule(FULL + "-s", **POLL).result()
 
     def update():
         client.update_job_schedule(SCHEDULE, m.BatchJobScheduleUpdateOptions(metadata=[m.BatchMetadataItem(name="a", value="b")]))
