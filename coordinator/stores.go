@@ -208,7 +208,7 @@ func (c *Coordinator) provideStores(ctx context.Context) error {
 		return err
 	})
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // the term is over
 	}
 	return err
 }

@@ -287,11 +287,11 @@ func (c *cgroup) procs() []int {
 	// What vanishes meanwhile has no processes.
 	_ = filepath.WalkDir(c.dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.Name() != "cgroup.procs" {
-			return nil
+			return nil //nolint:nilerr // another file, or it vanished
 		}
 		b, err := os.ReadFile(path)
 		if err != nil {
-			return nil
+			return nil //nolint:nilerr // it vanished
 		}
 		for _, text := range bytes.Fields(b) {
 			if pid, err := strconv.Atoi(string(text)); err == nil && pid > 0 {

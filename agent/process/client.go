@@ -14,7 +14,7 @@ import (
 	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
 )
 
-// ErrClosed: the connection with the supervisor has ended. What was asked may or may not have been done; a new connection's
+// ErrClosed says that the connection with the supervisor has ended. What was asked may or may not have been done; a new connection's
 // List says.
 var ErrClosed = errors.New("the connection with the supervisor has ended")
 

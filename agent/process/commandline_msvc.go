@@ -59,11 +59,11 @@ func windowsArgument(line string) (arg, rest string, ok bool) {
 	}
 	for i := 0; i < len(line); i++ {
 		c := line[i]
-		switch {
-		case c == '\\':
+		switch c {
+		case '\\':
 			slashes++
 			continue
-		case c == '"':
+		case '"':
 			literal := slashes%2 == 1
 			flush(slashes / 2)
 			switch {

@@ -32,7 +32,7 @@ func exitOf(pid int, status syscall.WaitStatus, usage *syscall.Rusage) exit {
 	e := exit{
 		pid: pid, code: status.ExitStatus(),
 		user: time.Duration(usage.Utime.Nano()), system: time.Duration(usage.Stime.Nano()),
-		maxRSS: int64(usage.Maxrss) * rssUnit,
+		maxRSS: int64(usage.Maxrss) * rssUnit, //nolint:unconvert // 32 bits wide on machines of 32 bits
 	}
 	if status.Signaled() {
 		e.signal = int(status.Signal())

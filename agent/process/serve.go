@@ -13,7 +13,7 @@ import (
 	"github.com/batchyard/batchyard/internal/filelock"
 )
 
-// ErrAlreadyServed: a supervisor that lives holds the state directory.
+// ErrAlreadyServed says that a supervisor that lives holds the state directory.
 var ErrAlreadyServed = errors.New("another supervisor holds the state directory")
 
 // ServeConfig says where a supervisor works.

@@ -149,7 +149,7 @@ func (o *runOptions) follow(ctx context.Context, s *session, job, name string, w
 	if batcherr.HasKind(err, batcherr.KindNotFound) || batcherr.HasCode(err, batcherr.CodeTaskFilesUnavailable, batcherr.CodeTaskFilesCleanedup) {
 		return nil
 	}
-	if err != nil && ctx.Err() != nil && context.Cause(ctx) == context.Canceled {
+	if err != nil && ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
 		return nil // the reading was stopped; a reason is found elsewhere
 	}
 	return err

@@ -56,7 +56,7 @@ func (s *poolService) EnableAutoScale(ctx context.Context, req *apiv1.EnableAuto
 	if options == nil {
 		options = &apiv1.PoolEnableAutoScaleOptions{}
 	}
-	if err := s.rules.check(options, "", true); err != nil {
+	if err := s.rules.check(options, ""); err != nil {
 		return nil, err
 	}
 	if err := checkFormula(options.AutoScaleFormula, options.AutoScaleEvaluationInterval); err != nil {
@@ -94,7 +94,7 @@ func (s *poolService) EvaluateAutoScale(ctx context.Context, req *apiv1.Evaluate
 	if options == nil {
 		options = &apiv1.PoolEvaluateAutoScaleOptions{}
 	}
-	if err := s.rules.check(options, "", true); err != nil {
+	if err := s.rules.check(options, ""); err != nil {
 		return nil, err
 	}
 	if err := s.Reader.Barrier(ctx); err != nil {

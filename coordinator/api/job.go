@@ -207,7 +207,7 @@ func (s *jobService) DisableJob(ctx context.Context, req *apiv1.DisableJobReques
 	if options == nil {
 		options = &apiv1.JobDisableOptions{}
 	}
-	if err := s.rules.check(options, "", true); err != nil {
+	if err := s.rules.check(options, ""); err != nil {
 		return nil, err
 	}
 	return s.write(ctx, g, &raftlogv1.Command{Kind: &raftlogv1.Command_DisableJob{DisableJob: &raftlogv1.DisableJob{

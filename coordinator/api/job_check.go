@@ -12,7 +12,7 @@ import (
 
 // checkJob says what is wrong with a new job but its id, and normalises its limits. scheduled: a job schedule is to make it.
 func (c *core) checkJob(j *apiv1.Job, scheduled bool) error {
-	if err := c.rules.check(j, "", true); err != nil {
+	if err := c.rules.check(j, ""); err != nil {
 		return err
 	}
 	if err := checkDisplayName("displayName", j.DisplayName); err != nil {
@@ -35,7 +35,7 @@ func (c *core) checkJob(j *apiv1.Job, scheduled bool) error {
 
 // checkJobUpdate says what is wrong with a change of a job, and normalises its limits. cleared are the lists that it empties.
 func (c *core) checkJobUpdate(u *apiv1.JobUpdateOptions, cleared []string) error {
-	if err := c.rules.check(u, "", true); err != nil {
+	if err := c.rules.check(u, ""); err != nil {
 		return err
 	}
 	if err := checkCleared(cleared, "metadata"); err != nil {

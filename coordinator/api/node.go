@@ -109,7 +109,7 @@ func (s *nodeService) DisableNodeScheduling(ctx context.Context, req *apiv1.Disa
 	}
 	option := apiv1.NodeDisableSchedulingOption_NODE_DISABLE_SCHEDULING_OPTION_REQUEUE
 	if o := req.GetOptions(); o != nil {
-		if err := s.rules.check(o, "", true); err != nil {
+		if err := s.rules.check(o, ""); err != nil {
 			return nil, err
 		}
 		if o.NodeDisableSchedulingOption != 0 {

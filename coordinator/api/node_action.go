@@ -53,7 +53,7 @@ func (s *nodeService) act(ctx context.Context, req inPool, options proto.Message
 		return nil, err
 	}
 	if options != nil && options.ProtoReflect().IsValid() {
-		if err := s.rules.check(options, "", true); err != nil {
+		if err := s.rules.check(options, ""); err != nil {
 			return nil, err
 		}
 	}
@@ -83,7 +83,7 @@ func (s *nodeService) CreateNodeUser(ctx context.Context, req *apiv1.CreateNodeU
 	if user == nil {
 		return nil, batcherr.MissingProperty("name")
 	}
-	if err := s.rules.check(user, "", true); err != nil {
+	if err := s.rules.check(user, ""); err != nil {
 		return nil, err
 	}
 	return s.putUser(ctx, req, &agentv1.PutNodeUser{
@@ -96,7 +96,7 @@ func (s *nodeService) UpdateNodeUser(ctx context.Context, req *apiv1.UpdateNodeU
 	if user == nil {
 		user = &apiv1.NodeUserUpdateOptions{}
 	}
-	if err := s.rules.check(user, "", true); err != nil {
+	if err := s.rules.check(user, ""); err != nil {
 		return nil, err
 	}
 	return s.putUser(ctx, req, &agentv1.PutNodeUser{
@@ -190,7 +190,7 @@ func (s *nodeService) UploadNodeLogs(ctx context.Context, req *apiv1.UploadNodeL
 	if options == nil {
 		return nil, batcherr.MissingProperty("containerUrl")
 	}
-	if err := s.rules.check(options, "", true); err != nil {
+	if err := s.rules.check(options, ""); err != nil {
 		return nil, err
 	}
 	if err := checkURL("containerUrl", options.ContainerUrl); err != nil {

@@ -149,7 +149,7 @@ func (s *poolService) ReplacePoolProperties(ctx context.Context, req *apiv1.Repl
 	if properties == nil {
 		properties = &apiv1.PoolReplaceOptions{}
 	}
-	if err := s.rules.check(properties, "", true); err != nil {
+	if err := s.rules.check(properties, ""); err != nil {
 		return nil, err
 	}
 	update := &apiv1.PoolUpdateOptions{

@@ -12,7 +12,7 @@ import (
 
 // checkPool says what is wrong with a new pool but its id.
 func (c *core) checkPool(p *apiv1.Pool) error {
-	if err := c.rules.check(p, "", true); err != nil {
+	if err := c.rules.check(p, ""); err != nil {
 		return err
 	}
 	if err := checkAutoScale(p); err != nil {
@@ -136,7 +136,7 @@ func checkNetwork(at path, n *apiv1.NetworkConfiguration) error {
 
 // checkPoolUpdate says what is wrong with a change of a pool. cleared are the lists that it empties.
 func (c *core) checkPoolUpdate(u *apiv1.PoolUpdateOptions, cleared []string) error {
-	if err := c.rules.check(u, "", true); err != nil {
+	if err := c.rules.check(u, ""); err != nil {
 		return err
 	}
 	if err := checkCleared(cleared, "startTask", "applicationPackageReferences", "metadata", "userAccounts", "mountConfiguration"); err != nil {
@@ -159,7 +159,7 @@ func checkCleared(cleared []string, lists ...string) error {
 }
 
 func (c *core) checkResize(o *apiv1.PoolResizeOptions) error {
-	if err := c.rules.check(o, "", true); err != nil {
+	if err := c.rules.check(o, ""); err != nil {
 		return err
 	}
 	if o.TargetDedicatedNodes == nil && o.TargetLowPriorityNodes == nil {
@@ -175,7 +175,7 @@ func (c *core) checkResize(o *apiv1.PoolResizeOptions) error {
 }
 
 func (c *core) checkRemoval(o *apiv1.NodeRemoveOptions) error {
-	if err := c.rules.check(o, "", true); err != nil {
+	if err := c.rules.check(o, ""); err != nil {
 		return err
 	}
 	switch n := len(o.NodeList); {

@@ -140,16 +140,16 @@ func (p path) index(i int) path { return p + "[" + path(strconv.Itoa(i)) + "]" }
 
 // check holds what a client sent against the options of the fields: required ones are there, none is refused, values are ones that exist.
 // Below the root, fields that the service sets are cleared, as is what this version does not know; at the root callers name what they take.
-// root says that m is the request's own message.
-func (r *rules) check(m proto.Message, at path, root bool) error {
+func (r *rules) check(m proto.Message, at path) error {
 	reflected := m.ProtoReflect()
 	known := r.messages[reflected.Descriptor().FullName()]
 	if known == nil {
 		return batcherr.Internal(nil).With(batcherr.ValueReason, "no rules for "+string(reflected.Descriptor().FullName()))
 	}
-	return known.check(reflected, at, root)
+	return known.check(reflected, at, true)
 }
 
+// root says that msg is the request's own message.
 func (m *messageRules) check(msg protoreflect.Message, at path, root bool) error {
 	msg.SetUnknown(nil)
 	var err error

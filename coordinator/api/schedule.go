@@ -174,7 +174,7 @@ func (s *jobScheduleService) change(ctx context.Context, cmd *raftlogv1.UpdateJo
 		return nil, err
 	}
 	u := cmd.Update
-	if err := s.rules.check(u, "", true); err != nil {
+	if err := s.rules.check(u, ""); err != nil {
 		return nil, err
 	}
 	if err := s.checkJobScheduleParts(u.Schedule, u.JobSpecification, u.Metadata); err != nil {

@@ -11,7 +11,7 @@ func (c *core) checkJobSchedule(s *apiv1.JobSchedule) error {
 	if err := checkID("id", s.Id); err != nil {
 		return err
 	}
-	if err := c.rules.check(s, "", true); err != nil {
+	if err := c.rules.check(s, ""); err != nil {
 		return err
 	}
 	if err := checkDisplayName("displayName", s.DisplayName); err != nil {

@@ -162,7 +162,7 @@ func (s *taskService) UpdateTask(ctx context.Context, req *apiv1.UpdateTaskReque
 	if constraints == nil {
 		constraints = &apiv1.TaskConstraints{}
 	}
-	if err := s.rules.check(constraints, "constraints", true); err != nil {
+	if err := s.rules.check(constraints, "constraints"); err != nil {
 		return nil, err
 	}
 	if err := checkTaskConstraints("constraints", constraints); err != nil {

@@ -20,7 +20,7 @@ func (c *core) checkSpec(t *apiv1.Task, job *apiv1.Job) error {
 	if proto.Size(t) > maxSpecBytes {
 		return batcherr.Of(batcherr.CodeRequestEntityTooLarge).With(batcherr.ValueReason, "A task takes at most 1 MiB.")
 	}
-	if err := c.rules.check(t, "", true); err != nil {
+	if err := c.rules.check(t, ""); err != nil {
 		return err
 	}
 	if s := t.RequiredSlots; s != nil && (*s < 1 || *s > lifecycle.MaxSlotsPerNode) {

@@ -140,7 +140,7 @@ func TestASessionCountsBeforeItsHelloIsApplied(t *testing.T) {
 	answer = state.Result{Node: &raftlogv1.NodeRecord{Uid: 5, Incarnation: 3}}
 	session, err := s.open(t.Context(), node, &agentv1.Hello{})
 	require.NoError(t, err)
-	require.Equal(t, uint32(3), uint32(session.node.Incarnation), "as the hello left it")
+	require.Equal(t, uint32(3), session.node.Incarnation, "as the hello left it")
 	require.True(t, s.Connected(5))
 }
 

@@ -188,7 +188,7 @@ func TestTransportKeepsHeartbeatsInTheMainLoop(t *testing.T) {
 	}()
 	heartbeat := raft.AppendEntriesRequest{
 		RPCHeader: raft.RPCHeader{ProtocolVersion: 3, ID: []byte("a"), Addr: []byte(stream.advertise)},
-		Term:      3, Leader: []byte(stream.advertise),
+		Term:      3,
 	}
 	var response raft.AppendEntriesResponse
 	require.NoError(t, tr.AppendEntries("b", raft.ServerAddress(stream.advertise), &heartbeat, &response))

@@ -172,7 +172,7 @@ func (c *chunkReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p[:min(len(p), c.left)])
 	_, _ = c.sum.Write(p[:n])
 	c.left -= n
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = fmt.Errorf("%w: %w", errBadSnapshot, io.ErrUnexpectedEOF)
 	}
 	return n, err

@@ -65,10 +65,9 @@ func TestSteppingDownCancelsAndWaits(t *testing.T) {
 	<-cancelled
 	require.EqualValues(t, 1, running.Load())
 	// Leading again must not start the work while the former term's still runs.
-	next := awaitLeader(t, peers[1:]...)
+	awaitLeader(t, peers[1:]...)
 	for !peers[0].IsLeader() {
-		next = awaitLeader(t, peers...)
-		if next != peers[0] {
+		if next := awaitLeader(t, peers...); next != peers[0] {
 			require.NoError(t, next.TransferLeadership(t.Context()))
 		}
 	}

@@ -22,12 +22,11 @@ type pace struct {
 }
 
 type nodePace struct {
-	given, finished int
-	held            int
-	windowStart     time.Time
-	windowFinished  int
-	perSecond       float64
-	lastFinished    time.Time
+	held, given    int
+	windowStart    time.Time
+	windowFinished int
+	perSecond      float64
+	lastFinished   time.Time
 }
 
 func newPace() *pace { return &pace{nodes: map[uint64]*nodePace{}} }

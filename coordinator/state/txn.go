@@ -115,9 +115,10 @@ func (t *txn) taskNumber(job uint64, id string) (uint64, bool) {
 func (t *txn) entry(key TaskKey) *raftlogv1.TaskEntry {
 	rec := &raftlogv1.TaskEntry{}
 	b := t.get(keyTask(tableEntry, key.Job, key.Task))
-	if err := proto.Unmarshal(b, rec); b == nil || err != nil {
-		panic(fmt.Errorf("state: task %v has no entry: %v", key, err))
+	if b == nil {
+		panic(fmt.Errorf("state: task %v has no entry", key))
 	}
+	t.decode(b, rec)
 	return rec
 }
 
@@ -226,9 +227,10 @@ func (t *txn) spec(j *job, number uint32) *apiv1.Task {
 	}
 	spec := &apiv1.Task{}
 	b := t.get(keySpec(j.rec.Uid, number))
-	if err := proto.Unmarshal(b, spec); b == nil || err != nil {
-		panic(fmt.Errorf("state: job %d has no spec %d: %v", j.rec.Uid, number, err))
+	if b == nil {
+		panic(fmt.Errorf("state: job %d has no spec %d", j.rec.Uid, number))
 	}
+	t.decode(b, spec)
 	j.cacheSpec(number, spec)
 	return spec
 }

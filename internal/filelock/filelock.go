@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// ErrHeld: another process holds the lock.
+// ErrHeld says that another process holds the lock.
 var ErrHeld = errors.New("another process holds the lock")
 
 // Try takes the lock on a file, which is made where it is missing, until it is closed or this process ends. The error is ErrHeld if another has it.

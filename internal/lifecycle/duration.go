@@ -85,7 +85,7 @@ func scale(number string, size time.Duration, fraction bool) (time.Duration, err
 	}
 	count, err := strconv.ParseInt(whole, 10, 64)
 	if err != nil || count > int64(Unlimited)/int64(size) {
-		return Unlimited, nil // more digits than fit: longer than any limit
+		return Unlimited, nil //nolint:nilerr // more digits than fit: longer than any limit
 	}
 	return addSaturated(time.Duration(count)*size, time.Duration(nanos)), nil
 }

@@ -47,7 +47,7 @@ func Read(path string) (Process, error) {
 	}
 	var p Process
 	if json.Unmarshal(b, &p) != nil || p.PID <= 1 {
-		return Process{}, nil
+		return Process{}, nil //nolint:nilerr // a damaged file is as none
 	}
 	return p, nil
 }

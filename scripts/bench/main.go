@@ -61,8 +61,9 @@ func main() {
 	program := flag.String("program", ".bin/batchyard", "the program to measure")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *only, *out, *program, *scale); err != nil {
+	err := run(ctx, *only, *out, *program, *scale)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

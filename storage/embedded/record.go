@@ -32,7 +32,7 @@ func readRecord(dataDir string) (record, error) {
 	}
 	var r record
 	if json.Unmarshal(b, &r) != nil || r.PID <= 1 {
-		return record{}, nil
+		return record{}, nil //nolint:nilerr // a damaged record is as none
 	}
 	return r, nil
 }

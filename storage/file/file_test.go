@@ -40,8 +40,8 @@ func TestLinksDoNotLeadOut(t *testing.T) {
 	}
 	_, err := s.Put(t.Context(), "dir/new", strings.NewReader("x"), 1, storage.PutOptions{})
 	require.Error(t, err)
-	for obj := range s.List(t.Context(), "") {
-		require.Fail(t, "listed", "%v", obj)
+	for obj, err := range s.List(t.Context(), "") {
+		require.Fail(t, "listed", "%v, %v", obj, err)
 	}
 	entries, err := os.ReadDir(outside)
 	require.NoError(t, err)

@@ -66,7 +66,7 @@ func (s *Store) open(ctx context.Context, op, key string, offset, length int64) 
 	if resp.StatusCode == http.StatusOK && offset > 0 {
 		if _, err := io.CopyN(io.Discard, r, offset); err != nil {
 			_ = resp.Body.Close()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return nil, storage.Object{}, &storage.Error{Op: op, Key: shown, Kind: storage.ErrRange}
 			}
 			return nil, storage.Object{}, err
@@ -204,7 +204,7 @@ func (r *reader) Read(p []byte) (int, error) {
 	if r.left -= int64(n); r.bounded && r.left < 0 {
 		return 0, &storage.Error{Op: "read", Key: r.key, Kind: storage.ErrTooLarge}
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = storage.Fail("read", r.key, err)
 	}
 	return n, err

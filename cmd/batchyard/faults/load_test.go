@@ -85,12 +85,6 @@ func (a *adders) note(results []*apiv1.TaskAddResult, err error) {
 	}
 }
 
-func (a *adders) count() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return len(a.acked)
-}
-
 // stop returns all ids that were acknowledged. No call may have failed: clients ride trouble out.
 func (a *adders) stop(t *testing.T) map[string]bool {
 	a.cancel()

@@ -4,6 +4,7 @@ package render
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -97,7 +98,7 @@ type Cleaner struct {
 func (c *Cleaner) Write(p []byte) (int, error) {
 	text := p
 	if len(c.held) > 0 {
-		text = append(c.held, p...)
+		text = slices.Concat(c.held, p)
 		c.held = nil
 	}
 	out := make([]byte, 0, len(text))

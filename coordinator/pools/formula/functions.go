@@ -16,8 +16,8 @@ type function struct {
 var functions = map[string]function{
 	"avg":   aggregate(1, func(v vec) float64 { return sum(v) / float64(len(v)) }),
 	"len":   aggregate(0, func(v vec) float64 { return float64(len(v)) }),
-	"max":   aggregate(1, func(v vec) float64 { return slices.Max(v) }),
-	"min":   aggregate(1, func(v vec) float64 { return slices.Min(v) }),
+	"max":   aggregate(1, slices.Max),
+	"min":   aggregate(1, slices.Min),
 	"norm":  aggregate(0, norm),
 	"range": aggregate(1, func(v vec) float64 { return slices.Max(v) - slices.Min(v) }),
 	"std":   aggregate(1, deviation),

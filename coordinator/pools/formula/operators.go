@@ -221,7 +221,7 @@ func (r *run) elementwise(x *binary, a vec, b value) (value, error) {
 	if err := r.work(len(a), x.position); err != nil {
 		return nil, err
 	}
-	other := func(int) float64 { return 0 }
+	var other func(int) float64
 	switch b := single(b).(type) {
 	case float64:
 		other = func(int) float64 { return b }
