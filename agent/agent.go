@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -76,6 +77,11 @@ func (a *Agent) live(ctx context.Context) error {
 	if err := os.MkdirAll(a.cfg.NodeRoot, 0o755); err != nil {
 		return fmt.Errorf("making the node's root directory: %w", err)
 	}
+	if a.cfg.TaskUsers {
+		if err := CheckTaskUsers(a.cfg.NodeRoot); err != nil {
+			return err
+		}
+	}
 	enrolled, addresses, err := enroll(ctx, &a.cfg, a.machine.facts)
 	if err != nil {
 		return err
@@ -119,6 +125,17 @@ func (a *Agent) supervisorConfig() process.SupervisorConfig {
 	return process.SupervisorConfig{StateDir: SupervisorDir(a.cfg.DataDir), Command: a.cfg.SupervisorCommand}
 }
 
+// limits is a task's share of the node, if tasks are limited.
+func (a *Agent) limits(slots, of int32) *agentv1.ProcessLimits {
+	if !a.cfg.LimitTasks || slots < 1 || slots >= of {
+		return nil
+	}
+	return &agentv1.ProcessLimits{
+		GroupMemoryBytes: uint64(a.machine.memory) * uint64(slots) / uint64(of),
+		GroupCpuMillis:   uint64(runtime.NumCPU()) * 1000 * uint64(slots) / uint64(of),
+	}
+}
+
 // supervisorStart is how long a supervisor may take to answer.
 const supervisorStart = 30 * time.Second
 
@@ -153,7 +170,7 @@ func (l *life) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	supervised := newSupervisor(client, cfg.StopGrace)
+	supervised := newSupervisor(client, cfg.StopGrace, l.agent.limits)
 	defer supervised.close()
 	runner, err := task.Open(ctx, l.taskConfig(supervised))
 	if err != nil {
@@ -186,6 +203,7 @@ func (l *life) taskConfig(supervised *supervisor) task.Config {
 			Base: task.BaseEnvironment(),
 		},
 		BootID: l.agent.machine.bootID(), Fresh: l.enrolled.fresh,
+		Users:      task.Users{Root: os.Geteuid() == 0, Auto: cfg.TaskUsers, Admin: cfg.AdminTasks},
 		Supervisor: supervised, Stager: l.staging, Split: process.SplitCommandLine, Logger: cfg.Logger, Now: cfg.Now,
 	}
 }

@@ -38,8 +38,15 @@ type Config struct {
 	Address string
 	// LogFile is where whoever starts the agent keeps what it logs; empty: nobody does.
 	LogFile string
-	Version string
-	Logger  *slog.Logger
+	// TaskUsers gives each task a user of its own, or the pool's where it asks for that; the agent must run as root. Otherwise such tasks run as
+	// the agent's user.
+	TaskUsers bool
+	// AdminTasks lets tasks run as root that ask for it, also where TaskUsers keeps the others from it.
+	AdminTasks bool
+	// LimitTasks holds each task to the share of the node's memory and processors that its slots are of the node's.
+	LimitTasks bool
+	Version    string
+	Logger     *slog.Logger
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }

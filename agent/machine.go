@@ -22,6 +22,7 @@ type machine struct {
 	system   boot // of the machine
 	booted   boot // the same, or the node's last restart since
 	restarts int  // since the machine's boot
+	memory   int64
 
 	mu   sync.Mutex
 	last cpuTimes
@@ -39,6 +40,7 @@ type cpuTimes struct{ busy, total uint64 }
 func newMachine(cfg *Config) *machine {
 	m := &machine{root: cfg.NodeRoot, address: cfg.Address, towards: cfg.Coordinators, version: cfg.Version, system: readBoot()}
 	m.booted = m.system
+	m.memory, _ = readMemory()
 	m.last = readCPU()
 	return m
 }
@@ -48,11 +50,10 @@ func (m *machine) bootID() string { return m.booted.id }
 // facts describes the machine.
 func (m *machine) facts() *agentv1.NodeFacts {
 	hostname, _ := os.Hostname() // empty is an answer too
-	total, _ := readMemory()
 	disk, _ := diskSpace(existing(m.root))
 	return &agentv1.NodeFacts{
 		Hostname: hostname, Os: runtime.GOOS, Arch: runtime.GOARCH, Cpus: int32(runtime.NumCPU()),
-		MemoryBytes: total, DiskBytes: disk, IpAddress: m.ip(), AgentVersion: m.version,
+		MemoryBytes: m.memory, DiskBytes: disk, IpAddress: m.ip(), AgentVersion: m.version,
 		BootId: m.booted.id, BootTime: timestamppb.New(m.booted.at),
 	}
 }

@@ -36,7 +36,7 @@ func newStaging(cfg *Config) (*staging, error) {
 func (s *staging) In(ctx context.Context, w task.Work) ([]string, error) {
 	s.take(w)
 	if w.Fetching {
-		return nil, told(s.stager.Inputs(ctx, dirsOf(w), w.Spec.GetTask().GetResourceFiles(), stage.Owner{}))
+		return nil, told(s.stager.Inputs(ctx, dirsOf(w), w.Spec.GetTask().GetResourceFiles(), ownerOf(w.User)))
 	}
 	locations := slices.Concat[[]*agentv1.PackageLocation](w.Job.GetPackages(), w.Spec.GetPackages())
 	packages, err := s.stager.Packages(ctx, locations)
@@ -50,7 +50,7 @@ func (s *staging) In(ctx context.Context, w task.Work) ([]string, error) {
 		dirs.Work = filepath.Join(w.Root, filepath.FromSlash(w.Directory))
 		dirs.Task = filepath.Dir(dirs.Work)
 	}
-	if err := s.stager.Inputs(ctx, dirs, files, stage.Owner{}); err != nil {
+	if err := s.stager.Inputs(ctx, dirs, files, ownerOf(w.User)); err != nil {
 		return nil, told(err)
 	}
 	return stage.PackageEnv(packages), nil
@@ -74,9 +74,16 @@ func (s *staging) take(w task.Work) {
 	}
 }
 
+func ownerOf(u task.User) stage.Owner {
+	if u.Open {
+		return stage.Owner{UID: int(u.UID), GID: task.TasksGroup, Set: true}
+	}
+	return stage.Owner{UID: int(u.UID), GID: int(u.GID), Set: u.Set}
+}
+
 func dirsOf(w task.Work) stage.Dirs {
 	dir := filepath.Join(w.Root, filepath.FromSlash(w.Directory), w.Place)
-	return stage.Dirs{Root: w.Root, Task: dir, Work: filepath.Join(dir, "wd"), Shared: filepath.Join(w.Root, "shared")}
+	return stage.Dirs{Root: w.Root, Task: dir, Work: filepath.Join(dir, "wd"), Shared: filepath.Join(w.Root, "shared"), Open: w.User.Open}
 }
 
 // told keeps the failure information that package stage has composed.

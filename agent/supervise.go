@@ -17,6 +17,7 @@ import (
 type supervisor struct {
 	client *process.Client
 	grace  time.Duration
+	limits func(slots, of int32) *agentv1.ProcessLimits // of a command with so many of the node's slots
 
 	mu      sync.Mutex
 	pending []task.Event
@@ -24,8 +25,8 @@ type supervisor struct {
 	pumped  chan struct{}
 }
 
-func newSupervisor(client *process.Client, grace time.Duration) *supervisor {
-	s := &supervisor{client: client, grace: grace, news: make(chan struct{}, 1), pumped: make(chan struct{})}
+func newSupervisor(client *process.Client, grace time.Duration, limits func(slots, of int32) *agentv1.ProcessLimits) *supervisor {
+	s := &supervisor{client: client, grace: grace, limits: limits, news: make(chan struct{}, 1), pumped: make(chan struct{})}
 	go s.pump()
 	return s
 }
@@ -61,7 +62,11 @@ func (s *supervisor) Start(_ context.Context, commands []task.Command) error {
 		c := &commands[i]
 		specs[i] = &agentv1.StartProcess{
 			AttemptId: c.Ref.String(), Argv: c.Args, Env: c.Env, Dir: c.Dir, StdoutPath: c.Stdout, StderrPath: c.Stderr,
-			GraceNanos: int64(s.grace), MaxWallClockNanos: int64(c.WallClock), Lingers: c.Lingers,
+			GraceNanos: int64(s.grace), MaxWallClockNanos: int64(c.WallClock), Lingers: c.Lingers, Limits: s.limits(c.Slots, c.OfSlots),
+		}
+		if c.User.Set {
+			specs[i].User = &agentv1.ProcessUser{Uid: c.User.UID, Gid: c.User.GID, Groups: []uint32{task.TasksGroup}}
+			specs[i].NoNewPrivileges = c.User.UID != 0
 		}
 	}
 	return s.client.Start(specs...)

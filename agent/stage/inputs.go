@@ -64,6 +64,9 @@ func (s *Stager) Inputs(ctx context.Context, dirs Dirs, resources []*apiv1.Resou
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(s.cfg.Parallel)
 	for _, in := range inputs {
+		if dirs.Open {
+			in.mode &^= 0o022
+		}
 		group.Go(func() error { return s.bring(groupCtx, work, in, owner) })
 	}
 	err = group.Wait()

@@ -22,6 +22,8 @@ type Dirs struct {
 	Task   string // .../{job}/.../{task}
 	Work   string // Task/wd
 	Shared string // every task of the node may write to it
+	// Open: the owner's group reads what is staged, and writes none of it.
+	Open bool
 }
 
 // Owner is the user whom staged files and directories belong to.

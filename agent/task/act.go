@@ -3,6 +3,7 @@ package task
 import (
 	"context"
 	"errors"
+	"path"
 	"time"
 
 	"github.com/batchyard/batchyard/internal/batcherr"
@@ -131,7 +132,7 @@ func retentionOf(a *attempt) time.Duration {
 func (r *Runner) workOf(a *attempt) Work {
 	return Work{
 		Ref: a.ref, Root: r.cfg.Place.Root, Directory: a.directory, TaskID: a.assignment.GetTaskId(),
-		Job: a.job, Spec: a.spec, Store: r.book.store, Place: a.place(), Fetching: a.state.Stage == Fetching,
+		Job: a.job, Spec: a.spec, Store: r.book.store, Place: a.place(), Fetching: a.state.Stage == Fetching, Kind: a.assignment.GetKind(),
 	}
 }
 
@@ -164,8 +165,16 @@ func (r *Runner) stageIn(a *attempt) {
 }
 
 func (r *Runner) bring(ctx context.Context, work Work) ([]string, error) {
+	made := ""
+	if work.Fetching {
+		made = path.Join(work.Directory, work.Place)
+	}
+	var err error
+	if work.User, err = r.userFor(work.Kind, work.Job, work.Spec, made); err != nil {
+		return nil, err
+	}
 	if !work.Fetching {
-		if err := r.dirs.create(work.Directory, work.Place); err != nil {
+		if err := r.dirs.create(work.Directory, work.Place, work.User); err != nil {
 			return nil, directoryError(err)
 		}
 	}

@@ -34,8 +34,8 @@ type directories struct {
 	jobs map[string]*os.Root // open directories of jobs
 }
 
-// openDirectories makes the node's fixed directories.
-func openDirectories(rootPath string, logger *slog.Logger) (*directories, error) {
+// openDirectories makes the node's fixed directories; shared says that tasks have users of their own, who share one of them.
+func openDirectories(rootPath string, shared bool, logger *slog.Logger) (*directories, error) {
 	if err := os.MkdirAll(rootPath, 0o755); err != nil {
 		return nil, fmt.Errorf("making the node's root directory: %w", err)
 	}
@@ -46,6 +46,11 @@ func openDirectories(rootPath string, logger *slog.Logger) (*directories, error)
 	for _, name := range []string{dirApplications, dirMounts, dirShared, dirStartup, dirVolatile, dirTrash, dirWorkItems} {
 		if err := root.MkdirAll(name, 0o755); err != nil {
 			return nil, errors.Join(fmt.Errorf("making the node's directories: %w", err), root.Close())
+		}
+	}
+	if shared {
+		if err := root.Chmod(dirShared, fs.ModeSticky|0o777); err != nil {
+			return nil, errors.Join(fmt.Errorf("opening the node's shared directory to tasks: %w", err), root.Close())
 		}
 	}
 	return &directories{root: root, logger: logger, filled: make(chan struct{}, 1), jobs: map[string]*os.Root{}}, nil
@@ -62,8 +67,8 @@ func (d *directories) close() {
 }
 
 // create makes a task's directory and its working directory, empty: what an earlier run left is thrown away. The working directory is in place, which is
-// made too unless it is empty.
-func (d *directories) create(directory, place string) error {
+// made too unless it is empty. It is the user's; what it is in is not, unless the user is to have all, so that nothing there can be put in another's place.
+func (d *directories) create(directory, place string, user User) error {
 	jobDir, name := path.Split(path.Clean(directory))
 	jobDir = path.Clean(jobDir)
 	var err error
@@ -84,12 +89,49 @@ func (d *directories) create(directory, place string) error {
 		if err == nil {
 			err = job.Mkdir(path.Join(name, place, dirWorking), dirMode)
 		}
+		if err == nil && (user.UID != 0 || user.Open) {
+			err = give(job, name, place, user)
+		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		d.forgetJob(jobDir)
 	}
 	return err
+}
+
+// give makes a task's directories its user's, the outermost last: nobody comes in between. What is made in an open one is for the group of all
+// tasks to read.
+func give(job *os.Root, name, place string, user User) error {
+	above, gid := 0, int(user.GID)
+	if user.Open {
+		gid = TasksGroup
+	}
+	if user.All {
+		above = int(user.UID)
+	}
+	work := path.Join(name, place, dirWorking)
+	err := job.Lchown(work, int(user.UID), gid)
+	if user.Open && err == nil {
+		err = job.Chmod(work, fs.ModeSetgid|0o750)
+	}
+	for dir := path.Dir(work); dir != "." && err == nil; dir = path.Dir(dir) {
+		err = errors.Join(job.Chmod(dir, 0o750), job.Lchown(dir, above, gid))
+	}
+	return err
+}
+
+// owner is the user of its own whom create gave the working directory in a directory to.
+func (d *directories) owner(directory string) (uint32, error) {
+	info, err := d.root.Lstat(path.Join(directory, dirWorking))
+	if err != nil {
+		return 0, directoryError(err)
+	}
+	uid := ownerOf(info)
+	if uid < firstOwn {
+		return 0, directoryError(errors.New("it was made when tasks had no users"))
+	}
+	return uid, nil
 }
 
 func (d *directories) job(name string) (*os.Root, error) {

@@ -22,6 +22,10 @@ type launch struct {
 	env       Environment
 	limit     time.Time // when its wall-clock time is over
 	limited   bool
+	kind      agentv1.AssignmentKind
+	job       *agentv1.JobContext
+	spec      *agentv1.TaskSpec
+	slots, of int32
 }
 
 func (r *Runner) launchOf(a *attempt) launch {
@@ -29,6 +33,7 @@ func (r *Runner) launchOf(a *attempt) launch {
 	return launch{
 		ref: a.ref, directory: a.directory, place: a.place(), made: a.state.Facts.HasInputs, line: commandLine(a.assignment, a.spec),
 		env: r.environmentOf(a), limit: limit, limited: limited,
+		kind: a.assignment.GetKind(), job: a.job, spec: a.spec, slots: a.slots, of: r.book.slots,
 	}
 }
 
@@ -126,13 +131,12 @@ func (r *Runner) commandOf(l *launch) (Command, error) {
 	if len(args) == 0 {
 		return Command{}, batcherr.New(batcherr.KindInvalid, batcherr.CodeCommandLaunchFailed, "The command line is empty")
 	}
-	if !l.made {
-		if err := r.dirs.create(l.directory, l.place); err != nil {
-			return Command{}, directoryError(err)
-		}
+	user, err := r.room(l)
+	if err != nil {
+		return Command{}, err
 	}
 	command := Command{
-		Ref: l.ref, Lingers: l.lingers, Args: args, Env: l.env.Variables(),
+		Ref: l.ref, Lingers: l.lingers, Args: args, Env: l.env.Variables(), User: user, Slots: l.slots, OfSlots: l.of,
 		Dir:    absolute(r.cfg.Place.Root, path.Join(l.directory, l.place, dirWorking)),
 		Stdout: absolute(r.cfg.Place.Root, path.Join(l.directory, l.place, l.outputs+StdoutName)),
 		Stderr: absolute(r.cfg.Place.Root, path.Join(l.directory, l.place, l.outputs+StderrName)),
@@ -141,6 +145,21 @@ func (r *Runner) commandOf(l *launch) (Command, error) {
 		command.WallClock = max(l.limit.Sub(r.cfg.Now()), time.Millisecond)
 	}
 	return command, nil
+}
+
+// room makes the task's directory unless staging has, and says whose it is.
+func (r *Runner) room(l *launch) (User, error) {
+	if l.made {
+		return r.userFor(l.kind, l.job, l.spec, path.Join(l.directory, l.place))
+	}
+	user, err := r.userFor(l.kind, l.job, l.spec, "")
+	if err != nil {
+		return User{}, err
+	}
+	if err := r.dirs.create(l.directory, l.place, user); err != nil {
+		return User{}, directoryError(err)
+	}
+	return user, nil
 }
 
 // clean deletes what was thrown away, also by an earlier life of the agent.

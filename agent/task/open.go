@@ -14,7 +14,7 @@ func Open(ctx context.Context, cfg Config) (*Runner, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	dirs, err := openDirectories(cfg.Place.Root, cfg.Logger)
+	dirs, err := openDirectories(cfg.Place.Root, cfg.Users.Root, cfg.Logger)
 	if err != nil {
 		return nil, err
 	}
@@ -25,7 +25,7 @@ func Open(ctx context.Context, cfg Config) (*Runner, error) {
 		return nil, err
 	}
 	r := &Runner{
-		cfg: cfg, journal: journal, dirs: dirs,
+		cfg: cfg, journal: journal, dirs: dirs, numbers: newNumbers(cfg.StateDir),
 		inbox: newMailbox[func()](), hands: newMailbox[handful](),
 		book: book{
 			live: map[Ref]*attempt{}, owners: map[string]*attempt{}, retained: newRetention(), specs: newSpecs(),

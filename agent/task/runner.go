@@ -44,6 +44,9 @@ type Command struct {
 	Stdout    string
 	Stderr    string
 	WallClock time.Duration // 0: no limit
+	User      User
+	// Slots of all that the node has are the command's share of it.
+	Slots, OfSlots int32
 }
 
 // Event is news of a command.
@@ -73,9 +76,11 @@ type Work struct {
 	Place       string // what the command's files and its working directory are in, relative to Directory; empty: Directory
 	Fetching    bool   // a primary's own resource files are to be brought, after what all instances get
 	TaskID      string
+	Kind        agentv1.AssignmentKind
 	Job         *agentv1.JobContext
 	Spec        *agentv1.TaskSpec
 	Store       *apiv1.StoreAccess // nil: none was given
+	User        User               // whose the files become; for In only
 	Environment []string           // NAME=value; for Out only
 }
 
@@ -85,6 +90,7 @@ type Config struct {
 	Place      Place  // AccountURL may be empty until the first Configure
 	BootID     string
 	Fresh      bool // the node has just joined: that there is no journal means nothing
+	Users      Users
 	Supervisor Supervisor
 	Stager     Stager
 	Split      func(commandLine string) ([]string, error)
@@ -97,6 +103,7 @@ type Runner struct {
 	cfg     Config
 	journal *journal
 	dirs    *directories
+	numbers *numbers
 	outbox  *Outbox
 	lease   lease
 	inbox   mailbox[func()]

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/batchyard/batchyard/agent"
 	"github.com/batchyard/batchyard/cmd/batchyard/devfarm"
 	"github.com/batchyard/batchyard/internal/client"
 )
@@ -24,6 +25,8 @@ type devOptions struct {
 	lease     time.Duration
 	autoScale time.Duration
 	verbose   bool
+
+	taskUsers, limitTasks bool
 }
 
 func newDevCommand(f *factory) *cobra.Command {
@@ -50,6 +53,8 @@ written to the context file, so that the other commands find the farm by themsel
 	flags.DurationVar(&o.lease, "lease", 0, "how long a node counts as alive without a word (default 45s)")
 	flags.DurationVar(&o.autoScale, "autoscale-every", 0, "evaluate all formulas this often, and sample four times as often; for tests")
 	_ = flags.MarkHidden("autoscale-every") // fails for unknown flags only
+	flags.BoolVar(&o.taskUsers, "task-users", false, "run each task as a user of its own (root only, in a directory that everybody can get to)")
+	flags.BoolVar(&o.limitTasks, "limit-tasks", false, "hold each task to its slots' share of its node's memory and processors")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "log everything")
 	return cmd
 }
@@ -63,14 +68,31 @@ func (o *devOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if o.taskUsers {
+		if err := agent.CheckTaskUsers(dir); err != nil {
+			return err
+		}
+	}
 	started := time.Now()
 	return devfarm.Run(ctx, devfarm.Config{
 		DataDir: dir, Program: program, Version: o.f.version, Nodes: o.nodes, Slots: o.slots, AnyPorts: o.anyPorts, Lease: o.lease, AutoScaleEvery: o.autoScale,
-		Logger: newLogger(o.f, o.verbose),
+		AgentOptions: o.agentOptions(), Logger: newLogger(o.f, o.verbose),
 		Ready: func(_ context.Context, a devfarm.Access) error {
 			return o.ready(dir, a, time.Since(started))
 		},
 	})
+}
+
+// agentOptions are those of the nodes' agents. Whoever runs a farm may have tasks that are root.
+func (o *devOptions) agentOptions() []string {
+	var options []string
+	if o.taskUsers {
+		options = append(options, "--task-users", "--admin-tasks")
+	}
+	if o.limitTasks {
+		options = append(options, "--limit-tasks")
+	}
+	return options
 }
 
 func (o *devOptions) directory() (string, error) {

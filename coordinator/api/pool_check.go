@@ -41,6 +41,7 @@ type poolCommon interface {
 	GetMetadata() []*apiv1.MetadataItem
 	GetStartTask() *apiv1.StartTask
 	GetVirtualMachineConfiguration() *apiv1.VirtualMachineConfiguration
+	GetUserAccounts() []*apiv1.UserAccount
 }
 
 func checkPoolCommon(p poolCommon) error {
@@ -61,6 +62,9 @@ func checkPoolCommon(p poolCommon) error {
 		return err
 	}
 	if err := checkMetadata("metadata", p.GetMetadata()); err != nil {
+		return err
+	}
+	if err := checkAccounts("userAccounts", p.GetUserAccounts()); err != nil {
 		return err
 	}
 	return checkDisks("virtualMachineConfiguration.dataDisks", p.GetVirtualMachineConfiguration().GetDataDisks())

@@ -99,15 +99,8 @@ func checkCommandLine(at path, line string) error {
 }
 
 func checkUser(at path, u *apiv1.UserIdentity) error {
-	switch {
-	case u == nil:
-		return nil
-	case u.Username != "" && u.AutoUser != nil, u.Username == "" && u.AutoUser == nil:
+	if u != nil && (u.Username != "") == (u.AutoUser != nil) {
 		return invalid(at, "", "Exactly one of username and autoUser is given.")
-	case u.Username != "":
-		return unsupported(at.at("username"), "Pools have no named users yet.")
-	case u.AutoUser.ElevationLevel == apiv1.ElevationLevel_ELEVATION_LEVEL_ADMIN:
-		return unsupported(at.at("autoUser").at("elevationLevel"), "Tasks can't run as administrator yet.")
 	}
 	return nil
 }

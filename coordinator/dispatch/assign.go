@@ -178,7 +178,7 @@ func (s *session) introduce(m *agentv1.Assignments, task state.HeldTask) error {
 		}
 		m.Jobs = append(m.Jobs, &agentv1.JobContext{
 			Job: task.Job, JobId: job.GetJob().GetId(), Environment: job.GetJob().GetCommonEnvironmentSettings(), Packages: packages,
-			PreparationId: job.GetJob().GetJobPreparationTask().GetId(),
+			PreparationId: job.GetJob().GetJobPreparationTask().GetId(), Accounts: accountsOf(pool.GetPool().GetUserAccounts()),
 		})
 	}
 	key := sentSpec{job: task.Job, spec: task.Spec}
@@ -218,6 +218,18 @@ func (s *session) token(task state.HeldTask) string {
 		return ""
 	}
 	return token
+}
+
+func accountsOf(accounts []*apiv1.UserAccount) []*agentv1.NodeAccount {
+	var out []*agentv1.NodeAccount
+	for _, a := range accounts {
+		account := &agentv1.NodeAccount{Name: a.Name, Admin: a.ElevationLevel == apiv1.ElevationLevel_ELEVATION_LEVEL_ADMIN}
+		if c := a.LinuxUserConfiguration; c != nil && c.Uid != nil {
+			account.Uid, account.Gid = proto.Uint32(uint32(c.GetUid())), proto.Uint32(uint32(c.GetGid()))
+		}
+		out = append(out, account)
+	}
+	return out
 }
 
 // packages finds the archives of application packages. A version that is gone has no archive: its task fails with ApplicationPackageError.

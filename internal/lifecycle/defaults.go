@@ -89,13 +89,16 @@ func FillTask(t *apiv1.Task, job *apiv1.Job) {
 	if t.MultiInstanceSettings != nil {
 		setDefault(&t.MultiInstanceSettings.NumberOfInstances, 1)
 	}
-	t.UserIdentity = filledUser(t.UserIdentity)
+	t.UserIdentity = filledUser(t.UserIdentity, apiv1.AutoUserScope_AUTO_USER_SCOPE_TASK)
 }
 
-// filledUser is the user of a task with defaults filled in.
-func filledUser(id *apiv1.UserIdentity) *apiv1.UserIdentity {
+// FirstTaskUser is the first of the numbers that nodes give to users of tasks. No system hands them out.
+const FirstTaskUser = 1_900_000_000
+
+// filledUser is the user of a task with defaults filled in: of this scope where none is asked for, as for a user without a scope it is the pool's.
+func filledUser(id *apiv1.UserIdentity, scope apiv1.AutoUserScope) *apiv1.UserIdentity {
 	if id == nil {
-		id = &apiv1.UserIdentity{AutoUser: &apiv1.AutoUserSpecification{}}
+		id = &apiv1.UserIdentity{AutoUser: &apiv1.AutoUserSpecification{Scope: scope}}
 	}
 	if u := id.AutoUser; u != nil {
 		if u.Scope == apiv1.AutoUserScope_AUTO_USER_SCOPE_UNSPECIFIED {

@@ -24,7 +24,7 @@ func FillStartTask(t *apiv1.StartTask) {
 	}
 	setDefault(&t.MaxTaskRetryCount, 0)
 	setDefault(&t.WaitForSuccess, true)
-	t.UserIdentity = filledUser(t.UserIdentity)
+	t.UserIdentity = filledUser(t.UserIdentity, apiv1.AutoUserScope_AUTO_USER_SCOPE_TASK)
 }
 
 // fillJobTasks writes the defaults into the tasks that the job itself names.
@@ -40,7 +40,7 @@ func fillJobTasks(j *apiv1.Job) {
 		setDefault(&p.Constraints.MaxTaskRetryCount, 0)
 		setDefault(&p.WaitForSuccess, true)
 		setDefault(&p.RerunOnNodeRebootAfterSuccess, true)
-		p.UserIdentity = filledUser(p.UserIdentity)
+		p.UserIdentity = filledUser(p.UserIdentity, apiv1.AutoUserScope_AUTO_USER_SCOPE_POOL)
 	}
 	if r := j.JobReleaseTask; r != nil {
 		if r.Id == "" {
@@ -52,7 +52,7 @@ func fillJobTasks(j *apiv1.Job) {
 		if r.RetentionTime == nil {
 			r.RetentionTime = durationpb.New(DefaultRetention)
 		}
-		r.UserIdentity = filledUser(r.UserIdentity)
+		r.UserIdentity = filledUser(r.UserIdentity, apiv1.AutoUserScope_AUTO_USER_SCOPE_POOL)
 	}
 	if m := j.JobManagerTask; m != nil {
 		m.Constraints = TaskConstraints(m.Constraints, j)
@@ -60,7 +60,7 @@ func fillJobTasks(j *apiv1.Job) {
 		setDefault(&m.KillJobOnCompletion, true)
 		setDefault(&m.RunExclusive, true)
 		setDefault(&m.AllowLowPriorityNode, true)
-		m.UserIdentity = filledUser(m.UserIdentity)
+		m.UserIdentity = filledUser(m.UserIdentity, apiv1.AutoUserScope_AUTO_USER_SCOPE_TASK)
 	}
 }
 

@@ -51,6 +51,8 @@ type Config struct {
 	Lease time.Duration
 	// AutoScaleEvery overrides how often formulas are evaluated, and samples taken four times as often; 0: as pools say.
 	AutoScaleEvery time.Duration
+	// AgentOptions are added to the command of the nodes' agents.
+	AgentOptions []string
 	// Ready is called when the farm can be used.
 	Ready  func(context.Context, Access) error
 	Logger *slog.Logger
@@ -149,7 +151,7 @@ func runCoordinator(ctx context.Context, cfg Config, keep settings, store *embed
 	c.StoreUsers = users
 	c.NewProvider = func(address string) pools.Provider {
 		nodes = process.New(process.Config{
-			Dir: filepath.Join(cfg.DataDir, "nodes"), Command: []string{cfg.Program, "agent"}, Coordinator: address, Logger: cfg.Logger,
+			Dir: filepath.Join(cfg.DataDir, "nodes"), Command: append([]string{cfg.Program, "agent"}, cfg.AgentOptions...), Coordinator: address, Logger: cfg.Logger,
 		})
 		return nodes
 	}

@@ -81,6 +81,11 @@ func (f *farm) stop() {
 	require.Empty(f.t, f.processes(), "nothing is left running")
 	if f.t.Failed() {
 		f.t.Logf("log of dev:\n%s", f.log)
+		logs, _ := filepath.Glob(filepath.Join(f.dir, "farm", "nodes", "*", "agent.log"))
+		for _, name := range logs {
+			text, _ := os.ReadFile(name)
+			f.t.Logf("%s:\n%s", name, text)
+		}
 	}
 }
 

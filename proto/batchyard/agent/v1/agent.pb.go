@@ -1904,6 +1904,8 @@ type JobContext struct {
 	Packages []*PackageLocation `protobuf:"bytes,4,rep,name=packages,proto3" json:"packages,omitempty"`
 	// Id of the job's preparation task; empty: it has none.
 	PreparationId string `protobuf:"bytes,5,opt,name=preparation_id,json=preparationId,proto3" json:"preparation_id,omitempty"`
+	// The pool's named accounts.
+	Accounts      []*NodeAccount `protobuf:"bytes,10,rep,name=accounts,proto3" json:"accounts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1973,6 +1975,83 @@ func (x *JobContext) GetPreparationId() string {
 	return ""
 }
 
+func (x *JobContext) GetAccounts() []*NodeAccount {
+	if x != nil {
+		return x.Accounts
+	}
+	return nil
+}
+
+// NodeAccount is a named account that tasks can run as.
+type NodeAccount struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Admin bool                   `protobuf:"varint,2,opt,name=admin,proto3" json:"admin,omitempty"`
+	// Both or neither.
+	Uid           *uint32 `protobuf:"varint,3,opt,name=uid,proto3,oneof" json:"uid,omitempty"`
+	Gid           *uint32 `protobuf:"varint,4,opt,name=gid,proto3,oneof" json:"gid,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeAccount) Reset() {
+	*x = NodeAccount{}
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeAccount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeAccount) ProtoMessage() {}
+
+func (x *NodeAccount) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeAccount.ProtoReflect.Descriptor instead.
+func (*NodeAccount) Descriptor() ([]byte, []int) {
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *NodeAccount) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NodeAccount) GetAdmin() bool {
+	if x != nil {
+		return x.Admin
+	}
+	return false
+}
+
+func (x *NodeAccount) GetUid() uint32 {
+	if x != nil && x.Uid != nil {
+		return *x.Uid
+	}
+	return 0
+}
+
+func (x *NodeAccount) GetGid() uint32 {
+	if x != nil && x.Gid != nil {
+		return *x.Gid
+	}
+	return 0
+}
+
 // PackageLocation says where an application package's archive is.
 type PackageLocation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1991,7 +2070,7 @@ type PackageLocation struct {
 
 func (x *PackageLocation) Reset() {
 	*x = PackageLocation{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2003,7 +2082,7 @@ func (x *PackageLocation) String() string {
 func (*PackageLocation) ProtoMessage() {}
 
 func (x *PackageLocation) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2016,7 +2095,7 @@ func (x *PackageLocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackageLocation.ProtoReflect.Descriptor instead.
 func (*PackageLocation) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PackageLocation) GetApplicationId() string {
@@ -2082,7 +2161,7 @@ type TaskSpec struct {
 
 func (x *TaskSpec) Reset() {
 	*x = TaskSpec{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2094,7 +2173,7 @@ func (x *TaskSpec) String() string {
 func (*TaskSpec) ProtoMessage() {}
 
 func (x *TaskSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2107,7 +2186,7 @@ func (x *TaskSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskSpec.ProtoReflect.Descriptor instead.
 func (*TaskSpec) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TaskSpec) GetJob() uint64 {
@@ -2162,7 +2241,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2174,7 +2253,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2187,7 +2266,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Assignment) GetRef() *AttemptRef {
@@ -2275,7 +2354,7 @@ type Instance struct {
 
 func (x *Instance) Reset() {
 	*x = Instance{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2287,7 +2366,7 @@ func (x *Instance) String() string {
 func (*Instance) ProtoMessage() {}
 
 func (x *Instance) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2300,7 +2379,7 @@ func (x *Instance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Instance.ProtoReflect.Descriptor instead.
 func (*Instance) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Instance) GetId() uint32 {
@@ -2334,7 +2413,7 @@ type InstancePeer struct {
 
 func (x *InstancePeer) Reset() {
 	*x = InstancePeer{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2346,7 +2425,7 @@ func (x *InstancePeer) String() string {
 func (*InstancePeer) ProtoMessage() {}
 
 func (x *InstancePeer) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2359,7 +2438,7 @@ func (x *InstancePeer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstancePeer.ProtoReflect.Descriptor instead.
 func (*InstancePeer) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *InstancePeer) GetIpAddress() string {
@@ -2389,7 +2468,7 @@ type Removal struct {
 
 func (x *Removal) Reset() {
 	*x = Removal{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2401,7 +2480,7 @@ func (x *Removal) String() string {
 func (*Removal) ProtoMessage() {}
 
 func (x *Removal) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2414,7 +2493,7 @@ func (x *Removal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Removal.ProtoReflect.Descriptor instead.
 func (*Removal) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Removal) GetRef() *AttemptRef {
@@ -2469,7 +2548,7 @@ type FileRequest struct {
 
 func (x *FileRequest) Reset() {
 	*x = FileRequest{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2481,7 +2560,7 @@ func (x *FileRequest) String() string {
 func (*FileRequest) ProtoMessage() {}
 
 func (x *FileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2494,7 +2573,7 @@ func (x *FileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileRequest.ProtoReflect.Descriptor instead.
 func (*FileRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *FileRequest) GetId() string {
@@ -2599,7 +2678,7 @@ type TransferChunk struct {
 
 func (x *TransferChunk) Reset() {
 	*x = TransferChunk{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2611,7 +2690,7 @@ func (x *TransferChunk) String() string {
 func (*TransferChunk) ProtoMessage() {}
 
 func (x *TransferChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2624,7 +2703,7 @@ func (x *TransferChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferChunk.ProtoReflect.Descriptor instead.
 func (*TransferChunk) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *TransferChunk) GetId() string {
@@ -2733,7 +2812,7 @@ type FileError struct {
 
 func (x *FileError) Reset() {
 	*x = FileError{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2745,7 +2824,7 @@ func (x *FileError) String() string {
 func (*FileError) ProtoMessage() {}
 
 func (x *FileError) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2758,7 +2837,7 @@ func (x *FileError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileError.ProtoReflect.Descriptor instead.
 func (*FileError) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *FileError) GetCode() string {
@@ -2783,7 +2862,7 @@ type TransferDone struct {
 
 func (x *TransferDone) Reset() {
 	*x = TransferDone{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2795,7 +2874,7 @@ func (x *TransferDone) String() string {
 func (*TransferDone) ProtoMessage() {}
 
 func (x *TransferDone) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2808,7 +2887,7 @@ func (x *TransferDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferDone.ProtoReflect.Descriptor instead.
 func (*TransferDone) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 var File_batchyard_agent_v1_agent_proto protoreflect.FileDescriptor
@@ -2941,14 +3020,23 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\x04jobs\x18\x03 \x03(\v2\x1e.batchyard.agent.v1.JobContextR\x04jobs\x122\n" +
 	"\x05specs\x18\x04 \x03(\v2\x1c.batchyard.agent.v1.TaskSpecR\x05specs\x120\n" +
 	"\x03add\x18\x05 \x03(\v2\x1e.batchyard.agent.v1.AssignmentR\x03add\x123\n" +
-	"\x06remove\x18\x06 \x03(\v2\x1b.batchyard.agent.v1.RemovalR\x06remove\"\xe5\x01\n" +
+	"\x06remove\x18\x06 \x03(\v2\x1b.batchyard.agent.v1.RemovalR\x06remove\"\xa2\x02\n" +
 	"\n" +
 	"JobContext\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\x04R\x03job\x12\x15\n" +
 	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12F\n" +
 	"\venvironment\x18\x03 \x03(\v2$.batchyard.api.v1.EnvironmentSettingR\venvironment\x12?\n" +
 	"\bpackages\x18\x04 \x03(\v2#.batchyard.agent.v1.PackageLocationR\bpackages\x12%\n" +
-	"\x0epreparation_id\x18\x05 \x01(\tR\rpreparationId\"\xd4\x01\n" +
+	"\x0epreparation_id\x18\x05 \x01(\tR\rpreparationId\x12;\n" +
+	"\baccounts\x18\n" +
+	" \x03(\v2\x1f.batchyard.agent.v1.NodeAccountR\baccounts\"u\n" +
+	"\vNodeAccount\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05admin\x18\x02 \x01(\bR\x05admin\x12\x15\n" +
+	"\x03uid\x18\x03 \x01(\rH\x00R\x03uid\x88\x01\x01\x12\x15\n" +
+	"\x03gid\x18\x04 \x01(\rH\x01R\x03gid\x88\x01\x01B\x06\n" +
+	"\x04_uidB\x06\n" +
+	"\x04_gid\"\xd4\x01\n" +
 	"\x0fPackageLocation\x12%\n" +
 	"\x0eapplication_id\x18\x01 \x01(\tR\rapplicationId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1f\n" +
@@ -3063,7 +3151,7 @@ func file_batchyard_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_batchyard_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_batchyard_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_batchyard_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_batchyard_agent_v1_agent_proto_goTypes = []any{
 	(AttemptPhase)(0),             // 0: batchyard.agent.v1.AttemptPhase
 	(FailureStage)(0),             // 1: batchyard.agent.v1.FailureStage
@@ -3091,28 +3179,29 @@ var file_batchyard_agent_v1_agent_proto_goTypes = []any{
 	(*HeartbeatAck)(nil),          // 23: batchyard.agent.v1.HeartbeatAck
 	(*Assignments)(nil),           // 24: batchyard.agent.v1.Assignments
 	(*JobContext)(nil),            // 25: batchyard.agent.v1.JobContext
-	(*PackageLocation)(nil),       // 26: batchyard.agent.v1.PackageLocation
-	(*TaskSpec)(nil),              // 27: batchyard.agent.v1.TaskSpec
-	(*Assignment)(nil),            // 28: batchyard.agent.v1.Assignment
-	(*Instance)(nil),              // 29: batchyard.agent.v1.Instance
-	(*InstancePeer)(nil),          // 30: batchyard.agent.v1.InstancePeer
-	(*Removal)(nil),               // 31: batchyard.agent.v1.Removal
-	(*FileRequest)(nil),           // 32: batchyard.agent.v1.FileRequest
-	(*TransferChunk)(nil),         // 33: batchyard.agent.v1.TransferChunk
-	(*FileError)(nil),             // 34: batchyard.agent.v1.FileError
-	(*TransferDone)(nil),          // 35: batchyard.agent.v1.TransferDone
-	(*timestamppb.Timestamp)(nil), // 36: google.protobuf.Timestamp
-	(*v1.TaskFailureInfo)(nil),    // 37: batchyard.api.v1.TaskFailureInfo
-	(*v1.StoreAccess)(nil),        // 38: batchyard.api.v1.StoreAccess
-	(*durationpb.Duration)(nil),   // 39: google.protobuf.Duration
-	(*v1.EnvironmentSetting)(nil), // 40: batchyard.api.v1.EnvironmentSetting
-	(*v1.Task)(nil),               // 41: batchyard.api.v1.Task
-	(*v1.TaskConstraints)(nil),    // 42: batchyard.api.v1.TaskConstraints
-	(*v1.NodeFile)(nil),           // 43: batchyard.api.v1.NodeFile
+	(*NodeAccount)(nil),           // 26: batchyard.agent.v1.NodeAccount
+	(*PackageLocation)(nil),       // 27: batchyard.agent.v1.PackageLocation
+	(*TaskSpec)(nil),              // 28: batchyard.agent.v1.TaskSpec
+	(*Assignment)(nil),            // 29: batchyard.agent.v1.Assignment
+	(*Instance)(nil),              // 30: batchyard.agent.v1.Instance
+	(*InstancePeer)(nil),          // 31: batchyard.agent.v1.InstancePeer
+	(*Removal)(nil),               // 32: batchyard.agent.v1.Removal
+	(*FileRequest)(nil),           // 33: batchyard.agent.v1.FileRequest
+	(*TransferChunk)(nil),         // 34: batchyard.agent.v1.TransferChunk
+	(*FileError)(nil),             // 35: batchyard.agent.v1.FileError
+	(*TransferDone)(nil),          // 36: batchyard.agent.v1.TransferDone
+	(*timestamppb.Timestamp)(nil), // 37: google.protobuf.Timestamp
+	(*v1.TaskFailureInfo)(nil),    // 38: batchyard.api.v1.TaskFailureInfo
+	(*v1.StoreAccess)(nil),        // 39: batchyard.api.v1.StoreAccess
+	(*durationpb.Duration)(nil),   // 40: google.protobuf.Duration
+	(*v1.EnvironmentSetting)(nil), // 41: batchyard.api.v1.EnvironmentSetting
+	(*v1.Task)(nil),               // 42: batchyard.api.v1.Task
+	(*v1.TaskConstraints)(nil),    // 43: batchyard.api.v1.TaskConstraints
+	(*v1.NodeFile)(nil),           // 44: batchyard.api.v1.NodeFile
 }
 var file_batchyard_agent_v1_agent_proto_depIdxs = []int32{
 	9,  // 0: batchyard.agent.v1.JoinRequest.facts:type_name -> batchyard.agent.v1.NodeFacts
-	36, // 1: batchyard.agent.v1.NodeFacts.boot_time:type_name -> google.protobuf.Timestamp
+	37, // 1: batchyard.agent.v1.NodeFacts.boot_time:type_name -> google.protobuf.Timestamp
 	12, // 2: batchyard.agent.v1.AgentMessage.hello:type_name -> batchyard.agent.v1.Hello
 	13, // 3: batchyard.agent.v1.AgentMessage.heartbeat:type_name -> batchyard.agent.v1.Heartbeat
 	14, // 4: batchyard.agent.v1.AgentMessage.reports:type_name -> batchyard.agent.v1.Reports
@@ -3121,56 +3210,57 @@ var file_batchyard_agent_v1_agent_proto_depIdxs = []int32{
 	15, // 7: batchyard.agent.v1.Reports.reports:type_name -> batchyard.agent.v1.AttemptReport
 	10, // 8: batchyard.agent.v1.AttemptReport.ref:type_name -> batchyard.agent.v1.AttemptRef
 	0,  // 9: batchyard.agent.v1.AttemptReport.phase:type_name -> batchyard.agent.v1.AttemptPhase
-	37, // 10: batchyard.agent.v1.AttemptReport.failure:type_name -> batchyard.api.v1.TaskFailureInfo
+	38, // 10: batchyard.agent.v1.AttemptReport.failure:type_name -> batchyard.api.v1.TaskFailureInfo
 	1,  // 11: batchyard.agent.v1.AttemptReport.failure_stage:type_name -> batchyard.agent.v1.FailureStage
 	22, // 12: batchyard.agent.v1.CoordinatorMessage.welcome:type_name -> batchyard.agent.v1.Welcome
 	24, // 13: batchyard.agent.v1.CoordinatorMessage.assignments:type_name -> batchyard.agent.v1.Assignments
 	23, // 14: batchyard.agent.v1.CoordinatorMessage.heartbeat_ack:type_name -> batchyard.agent.v1.HeartbeatAck
-	32, // 15: batchyard.agent.v1.CoordinatorMessage.file:type_name -> batchyard.agent.v1.FileRequest
+	33, // 15: batchyard.agent.v1.CoordinatorMessage.file:type_name -> batchyard.agent.v1.FileRequest
 	17, // 16: batchyard.agent.v1.CoordinatorMessage.order:type_name -> batchyard.agent.v1.NodeOrder
 	18, // 17: batchyard.agent.v1.NodeOrder.restart:type_name -> batchyard.agent.v1.RestartNode
 	19, // 18: batchyard.agent.v1.NodeOrder.put_user:type_name -> batchyard.agent.v1.PutNodeUser
 	20, // 19: batchyard.agent.v1.NodeOrder.delete_user:type_name -> batchyard.agent.v1.DeleteNodeUser
 	21, // 20: batchyard.agent.v1.NodeOrder.upload_logs:type_name -> batchyard.agent.v1.UploadNodeLogs
-	36, // 21: batchyard.agent.v1.PutNodeUser.expiry_time:type_name -> google.protobuf.Timestamp
-	36, // 22: batchyard.agent.v1.UploadNodeLogs.start_time:type_name -> google.protobuf.Timestamp
-	36, // 23: batchyard.agent.v1.UploadNodeLogs.end_time:type_name -> google.protobuf.Timestamp
-	38, // 24: batchyard.agent.v1.UploadNodeLogs.store:type_name -> batchyard.api.v1.StoreAccess
-	39, // 25: batchyard.agent.v1.Welcome.lease:type_name -> google.protobuf.Duration
-	39, // 26: batchyard.agent.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
-	38, // 27: batchyard.agent.v1.Welcome.store:type_name -> batchyard.api.v1.StoreAccess
+	37, // 21: batchyard.agent.v1.PutNodeUser.expiry_time:type_name -> google.protobuf.Timestamp
+	37, // 22: batchyard.agent.v1.UploadNodeLogs.start_time:type_name -> google.protobuf.Timestamp
+	37, // 23: batchyard.agent.v1.UploadNodeLogs.end_time:type_name -> google.protobuf.Timestamp
+	39, // 24: batchyard.agent.v1.UploadNodeLogs.store:type_name -> batchyard.api.v1.StoreAccess
+	40, // 25: batchyard.agent.v1.Welcome.lease:type_name -> google.protobuf.Duration
+	40, // 26: batchyard.agent.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
+	39, // 27: batchyard.agent.v1.Welcome.store:type_name -> batchyard.api.v1.StoreAccess
 	25, // 28: batchyard.agent.v1.Assignments.jobs:type_name -> batchyard.agent.v1.JobContext
-	27, // 29: batchyard.agent.v1.Assignments.specs:type_name -> batchyard.agent.v1.TaskSpec
-	28, // 30: batchyard.agent.v1.Assignments.add:type_name -> batchyard.agent.v1.Assignment
-	31, // 31: batchyard.agent.v1.Assignments.remove:type_name -> batchyard.agent.v1.Removal
-	40, // 32: batchyard.agent.v1.JobContext.environment:type_name -> batchyard.api.v1.EnvironmentSetting
-	26, // 33: batchyard.agent.v1.JobContext.packages:type_name -> batchyard.agent.v1.PackageLocation
-	41, // 34: batchyard.agent.v1.TaskSpec.task:type_name -> batchyard.api.v1.Task
-	26, // 35: batchyard.agent.v1.TaskSpec.packages:type_name -> batchyard.agent.v1.PackageLocation
-	10, // 36: batchyard.agent.v1.Assignment.ref:type_name -> batchyard.agent.v1.AttemptRef
-	42, // 37: batchyard.agent.v1.Assignment.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	2,  // 38: batchyard.agent.v1.Assignment.kind:type_name -> batchyard.agent.v1.AssignmentKind
-	29, // 39: batchyard.agent.v1.Assignment.instance:type_name -> batchyard.agent.v1.Instance
-	30, // 40: batchyard.agent.v1.Instance.peers:type_name -> batchyard.agent.v1.InstancePeer
-	10, // 41: batchyard.agent.v1.Removal.ref:type_name -> batchyard.agent.v1.AttemptRef
-	3,  // 42: batchyard.agent.v1.Removal.kind:type_name -> batchyard.agent.v1.RemovalKind
-	4,  // 43: batchyard.agent.v1.FileRequest.operation:type_name -> batchyard.agent.v1.FileOperation
-	10, // 44: batchyard.agent.v1.FileRequest.attempt:type_name -> batchyard.agent.v1.AttemptRef
-	34, // 45: batchyard.agent.v1.TransferChunk.error:type_name -> batchyard.agent.v1.FileError
-	43, // 46: batchyard.agent.v1.TransferChunk.file:type_name -> batchyard.api.v1.NodeFile
-	5,  // 47: batchyard.agent.v1.AgentService.Join:input_type -> batchyard.agent.v1.JoinRequest
-	7,  // 48: batchyard.agent.v1.AgentService.Renew:input_type -> batchyard.agent.v1.RenewRequest
-	11, // 49: batchyard.agent.v1.AgentService.Session:input_type -> batchyard.agent.v1.AgentMessage
-	33, // 50: batchyard.agent.v1.AgentService.Transfer:input_type -> batchyard.agent.v1.TransferChunk
-	6,  // 51: batchyard.agent.v1.AgentService.Join:output_type -> batchyard.agent.v1.JoinResponse
-	8,  // 52: batchyard.agent.v1.AgentService.Renew:output_type -> batchyard.agent.v1.RenewResponse
-	16, // 53: batchyard.agent.v1.AgentService.Session:output_type -> batchyard.agent.v1.CoordinatorMessage
-	35, // 54: batchyard.agent.v1.AgentService.Transfer:output_type -> batchyard.agent.v1.TransferDone
-	51, // [51:55] is the sub-list for method output_type
-	47, // [47:51] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	28, // 29: batchyard.agent.v1.Assignments.specs:type_name -> batchyard.agent.v1.TaskSpec
+	29, // 30: batchyard.agent.v1.Assignments.add:type_name -> batchyard.agent.v1.Assignment
+	32, // 31: batchyard.agent.v1.Assignments.remove:type_name -> batchyard.agent.v1.Removal
+	41, // 32: batchyard.agent.v1.JobContext.environment:type_name -> batchyard.api.v1.EnvironmentSetting
+	27, // 33: batchyard.agent.v1.JobContext.packages:type_name -> batchyard.agent.v1.PackageLocation
+	26, // 34: batchyard.agent.v1.JobContext.accounts:type_name -> batchyard.agent.v1.NodeAccount
+	42, // 35: batchyard.agent.v1.TaskSpec.task:type_name -> batchyard.api.v1.Task
+	27, // 36: batchyard.agent.v1.TaskSpec.packages:type_name -> batchyard.agent.v1.PackageLocation
+	10, // 37: batchyard.agent.v1.Assignment.ref:type_name -> batchyard.agent.v1.AttemptRef
+	43, // 38: batchyard.agent.v1.Assignment.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	2,  // 39: batchyard.agent.v1.Assignment.kind:type_name -> batchyard.agent.v1.AssignmentKind
+	30, // 40: batchyard.agent.v1.Assignment.instance:type_name -> batchyard.agent.v1.Instance
+	31, // 41: batchyard.agent.v1.Instance.peers:type_name -> batchyard.agent.v1.InstancePeer
+	10, // 42: batchyard.agent.v1.Removal.ref:type_name -> batchyard.agent.v1.AttemptRef
+	3,  // 43: batchyard.agent.v1.Removal.kind:type_name -> batchyard.agent.v1.RemovalKind
+	4,  // 44: batchyard.agent.v1.FileRequest.operation:type_name -> batchyard.agent.v1.FileOperation
+	10, // 45: batchyard.agent.v1.FileRequest.attempt:type_name -> batchyard.agent.v1.AttemptRef
+	35, // 46: batchyard.agent.v1.TransferChunk.error:type_name -> batchyard.agent.v1.FileError
+	44, // 47: batchyard.agent.v1.TransferChunk.file:type_name -> batchyard.api.v1.NodeFile
+	5,  // 48: batchyard.agent.v1.AgentService.Join:input_type -> batchyard.agent.v1.JoinRequest
+	7,  // 49: batchyard.agent.v1.AgentService.Renew:input_type -> batchyard.agent.v1.RenewRequest
+	11, // 50: batchyard.agent.v1.AgentService.Session:input_type -> batchyard.agent.v1.AgentMessage
+	34, // 51: batchyard.agent.v1.AgentService.Transfer:input_type -> batchyard.agent.v1.TransferChunk
+	6,  // 52: batchyard.agent.v1.AgentService.Join:output_type -> batchyard.agent.v1.JoinResponse
+	8,  // 53: batchyard.agent.v1.AgentService.Renew:output_type -> batchyard.agent.v1.RenewResponse
+	16, // 54: batchyard.agent.v1.AgentService.Session:output_type -> batchyard.agent.v1.CoordinatorMessage
+	36, // 55: batchyard.agent.v1.AgentService.Transfer:output_type -> batchyard.agent.v1.TransferDone
+	52, // [52:56] is the sub-list for method output_type
+	48, // [48:52] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_agent_v1_agent_proto_init() }
@@ -3199,7 +3289,8 @@ func file_batchyard_agent_v1_agent_proto_init() {
 		(*NodeOrder_DeleteUser)(nil),
 		(*NodeOrder_UploadLogs)(nil),
 	}
-	file_batchyard_agent_v1_agent_proto_msgTypes[28].OneofWrappers = []any{
+	file_batchyard_agent_v1_agent_proto_msgTypes[21].OneofWrappers = []any{}
+	file_batchyard_agent_v1_agent_proto_msgTypes[29].OneofWrappers = []any{
 		(*TransferChunk_Error)(nil),
 		(*TransferChunk_File)(nil),
 		(*TransferChunk_Data)(nil),
@@ -3212,7 +3303,7 @@ func file_batchyard_agent_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_batchyard_agent_v1_agent_proto_rawDesc), len(file_batchyard_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   31,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -3553,7 +3553,7 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	"start_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\x8a\xe7\x18\x02(\x01R\tstartTime\x12=\n" +
 	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x06\x8a\xe7\x18\x02(\x01R\aendTime\x12\x1f\n" +
 	"\avm_size\x18\x04 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\x06vmSize\x120\n" +
-	"\x10total_core_hours\x18\x05 \x01(\x01B\x06\x8a\xe7\x18\x02(\x01R\x0etotalCoreHours\"\xd5\x15\n" +
+	"\x10total_core_hours\x18\x05 \x01(\x01B\x06\x8a\xe7\x18\x02(\x01R\x0etotalCoreHours\"\x9c\x15\n" +
 	"\x04Pool\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12\x10\n" +
@@ -3584,8 +3584,8 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	"start_task\x18\x19 \x01(\v2\x1b.batchyard.api.v1.StartTaskR\tstartTask\x12s\n" +
 	"\x1eapplication_package_references\x18\x1a \x03(\v2-.batchyard.api.v1.ApplicationPackageReferenceR\x1capplicationPackageReferences\x122\n" +
 	"\x13task_slots_per_node\x18\x1b \x01(\x05H\x04R\x10taskSlotsPerNode\x88\x01\x01\x12\\\n" +
-	"\x16task_scheduling_policy\x18\x1c \x01(\v2&.batchyard.api.v1.TaskSchedulingPolicyR\x14taskSchedulingPolicy\x12{\n" +
-	"\ruser_accounts\x18\x1d \x03(\v2\x1d.batchyard.api.v1.UserAccountB7\x8a\xe7\x1830\x02:/tasks run as the user that the agent gives themR\fuserAccounts\x12:\n" +
+	"\x16task_scheduling_policy\x18\x1c \x01(\v2&.batchyard.api.v1.TaskSchedulingPolicyR\x14taskSchedulingPolicy\x12B\n" +
+	"\ruser_accounts\x18\x1d \x03(\v2\x1d.batchyard.api.v1.UserAccountR\fuserAccounts\x12:\n" +
 	"\bmetadata\x18\x1e \x03(\v2\x1e.batchyard.api.v1.MetadataItemR\bmetadata\x126\n" +
 	"\x05stats\x18\x1f \x01(\v2 .batchyard.api.v1.PoolStatisticsR\x05stats\x12\x9b\x01\n" +
 	"\x13mount_configuration\x18  \x03(\v2$.batchyard.api.v1.MountConfigurationBD\x8a\xe7\x18@0\x02:<file systems are not mounted yet: mount them on the machinesR\x12mountConfiguration\x12B\n" +
@@ -3596,7 +3596,7 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	"\x1a_target_low_priority_nodesB\x14\n" +
 	"\x12_enable_auto_scaleB\"\n" +
 	" _enable_inter_node_communicationB\x16\n" +
-	"\x14_task_slots_per_node\"\x87\r\n" +
+	"\x14_task_slots_per_node\"\xd3\f\n" +
 	"\x11PoolUpdateOptions\x12=\n" +
 	"\fdisplay_name\x18\x01 \x01(\tB\x15\x8a\xe7\x18\x11\n" +
 	"\x0f2024-07-01.20.0H\x00R\vdisplayName\x88\x01\x01\x12\x82\x01\n" +
@@ -3616,9 +3616,9 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	"\x0f2024-07-01.20.0R\x14taskSchedulingPolicy\x12\x9a\x01\n" +
 	"\x15network_configuration\x18\n" +
 	" \x01(\v2&.batchyard.api.v1.NetworkConfigurationB=\x8a\xe7\x189\n" +
-	"\x0f2024-07-01.20.00\x01:$the pool does not configure networksR\x14networkConfiguration\x12\x8c\x01\n" +
-	"\ruser_accounts\x18\v \x03(\v2\x1d.batchyard.api.v1.UserAccountBH\x8a\xe7\x18D\n" +
-	"\x0f2024-07-01.20.00\x02:/tasks run as the user that the agent gives themR\fuserAccounts\x12\xac\x01\n" +
+	"\x0f2024-07-01.20.00\x01:$the pool does not configure networksR\x14networkConfiguration\x12Y\n" +
+	"\ruser_accounts\x18\v \x03(\v2\x1d.batchyard.api.v1.UserAccountB\x15\x8a\xe7\x18\x11\n" +
+	"\x0f2024-07-01.20.0R\fuserAccounts\x12\xac\x01\n" +
 	"\x13mount_configuration\x18\f \x03(\v2$.batchyard.api.v1.MountConfigurationBU\x8a\xe7\x18Q\n" +
 	"\x0f2024-07-01.20.00\x02:<file systems are not mounted yet: mount them on the machinesR\x12mountConfiguration\x12\x8f\x01\n" +
 	"\x0eupgrade_policy\x18\r \x01(\v2\x1f.batchyard.api.v1.UpgradePolicyBG\x8a\xe7\x18C\n" +
@@ -3726,17 +3726,17 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	"\vresource_id\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\n" +
 	"resourceId\x12#\n" +
 	"\tclient_id\x18\x02 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\bclientId\x12)\n" +
-	"\fprincipal_id\x18\x03 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\vprincipalId\"\xe8\x02\n" +
+	"\fprincipal_id\x18\x03 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\vprincipalId\"\xab\x03\n" +
 	"\vUserAccount\x12\x1a\n" +
-	"\x04name\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\x04name\x12$\n" +
-	"\bpassword\x18\x02 \x01(\tB\b\x8a\xe7\x18\x04\x18\x01(\x01R\bpassword\x12I\n" +
+	"\x04name\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\x04name\x12g\n" +
+	"\bpassword\x18\x02 \x01(\tBK\x8a\xe7\x18G\x18\x01(\x010\x01:?nobody logs in as an account of tasks: the password is not keptR\bpassword\x12I\n" +
 	"\x0felevation_level\x18\x03 \x01(\x0e2 .batchyard.api.v1.ElevationLevelR\x0eelevationLevel\x12b\n" +
 	"\x18linux_user_configuration\x18\x04 \x01(\v2(.batchyard.api.v1.LinuxUserConfigurationR\x16linuxUserConfiguration\x12h\n" +
-	"\x1awindows_user_configuration\x18\x05 \x01(\v2*.batchyard.api.v1.WindowsUserConfigurationR\x18windowsUserConfiguration\"\x86\x01\n" +
+	"\x1awindows_user_configuration\x18\x05 \x01(\v2*.batchyard.api.v1.WindowsUserConfigurationR\x18windowsUserConfiguration\"\xc0\x01\n" +
 	"\x16LinuxUserConfiguration\x12\x15\n" +
 	"\x03uid\x18\x01 \x01(\x05H\x00R\x03uid\x88\x01\x01\x12\x15\n" +
-	"\x03gid\x18\x02 \x01(\x05H\x01R\x03gid\x88\x01\x01\x12.\n" +
-	"\x0fssh_private_key\x18\x03 \x01(\tB\x06\x8a\xe7\x18\x02\x18\x01R\rsshPrivateKeyB\x06\n" +
+	"\x03gid\x18\x02 \x01(\x05H\x01R\x03gid\x88\x01\x01\x12h\n" +
+	"\x0fssh_private_key\x18\x03 \x01(\tB@\x8a\xe7\x18<\x18\x010\x01:6nodes do not log in to each other: the key is not keptR\rsshPrivateKeyB\x06\n" +
 	"\x04_uidB\x06\n" +
 	"\x04_gid\"V\n" +
 	"\x18WindowsUserConfiguration\x12:\n" +

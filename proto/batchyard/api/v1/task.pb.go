@@ -259,7 +259,7 @@ type Task struct {
 	Constraints *TaskConstraints `protobuf:"bytes,18,opt,name=constraints,proto3" json:"constraints,omitempty"`
 	// Default 1
 	RequiredSlots *int32 `protobuf:"varint,19,opt,name=required_slots,json=requiredSlots,proto3,oneof" json:"required_slots,omitempty"`
-	// always returned, default auto user scope pool / nonadmin
+	// always returned; default an auto user of the task, nonadmin
 	UserIdentity *UserIdentity `protobuf:"bytes,20,opt,name=user_identity,json=userIdentity,proto3" json:"user_identity,omitempty"`
 	// present from the start with retryCount 0, requeueCount 0
 	ExecutionInfo         *TaskExecutionInfo     `protobuf:"bytes,21,opt,name=execution_info,json=executionInfo,proto3" json:"execution_info,omitempty"`
@@ -2253,7 +2253,7 @@ var File_batchyard_api_v1_task_proto protoreflect.FileDescriptor
 
 const file_batchyard_api_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x1bbatchyard/api/v1/task.proto\x12\x10batchyard.api.v1\x1a\"batchyard/api/v1/application.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a batchyard/api/v1/execution.proto\x1a\x1ebatchyard/api/v1/explain.proto\x1a\x1ebatchyard/api/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x12\n" +
+	"\x1bbatchyard/api/v1/task.proto\x12\x10batchyard.api.v1\x1a\"batchyard/api/v1/application.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a batchyard/api/v1/execution.proto\x1a\x1ebatchyard/api/v1/explain.proto\x1a\x1ebatchyard/api/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x11\n" +
 	"\x04Task\x12\x16\n" +
 	"\x02id\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\x02id\x12)\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\vdisplayName\x12\x18\n" +
@@ -2274,8 +2274,8 @@ const file_batchyard_api_v1_task_proto_rawDesc = "" +
 	"\x14environment_settings\x18\x10 \x03(\v2$.batchyard.api.v1.EnvironmentSettingB\x06\x8a\xe7\x18\x02 \x01R\x13environmentSettings\x12x\n" +
 	"\raffinity_info\x18\x11 \x01(\v2\x1e.batchyard.api.v1.AffinityInfoB3\x8a\xe7\x18/ \x010\x01:)any node with free slots may run the taskR\faffinityInfo\x12C\n" +
 	"\vconstraints\x18\x12 \x01(\v2!.batchyard.api.v1.TaskConstraintsR\vconstraints\x122\n" +
-	"\x0erequired_slots\x18\x13 \x01(\x05B\x06\x8a\xe7\x18\x02 \x01H\x00R\rrequiredSlots\x88\x01\x01\x12\xa8\x01\n" +
-	"\ruser_identity\x18\x14 \x01(\v2\x1e.batchyard.api.v1.UserIdentityBc\x8a\xe7\x18_ \x010\x01:Ytasks run as the user that the agent gives them; named users and admin rights are refusedR\fuserIdentity\x12R\n" +
+	"\x0erequired_slots\x18\x13 \x01(\x05B\x06\x8a\xe7\x18\x02 \x01H\x00R\rrequiredSlots\x88\x01\x01\x12K\n" +
+	"\ruser_identity\x18\x14 \x01(\v2\x1e.batchyard.api.v1.UserIdentityB\x06\x8a\xe7\x18\x02 \x01R\fuserIdentity\x12R\n" +
 	"\x0eexecution_info\x18\x15 \x01(\v2#.batchyard.api.v1.TaskExecutionInfoB\x06\x8a\xe7\x18\x02 \x01R\rexecutionInfo\x12?\n" +
 	"\tnode_info\x18\x16 \x01(\v2\x1a.batchyard.api.v1.NodeInfoB\x06\x8a\xe7\x18\x02 \x01R\bnodeInfo\x12g\n" +
 	"\x17multi_instance_settings\x18\x17 \x01(\v2'.batchyard.api.v1.MultiInstanceSettingsB\x06\x8a\xe7\x18\x02 \x01R\x15multiInstanceSettings\x12>\n" +
