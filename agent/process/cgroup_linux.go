@@ -281,9 +281,11 @@ func (c *cgroup) kill() {
 	_ = os.WriteFile(filepath.Join(c.dir, "cgroup.kill"), []byte("1"), 0)
 }
 
-// procs lists the processes in the group and below it.
+// procs lists the processes in the group and below it. This process is seen in one of version 1 while a thread that has created a process inside
+// has not ended: it does not belong there.
 func (c *cgroup) procs() []int {
 	var pids []int
+	self := os.Getpid()
 	// What vanishes meanwhile has no processes.
 	_ = filepath.WalkDir(c.dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.Name() != "cgroup.procs" {
@@ -294,7 +296,7 @@ func (c *cgroup) procs() []int {
 			return nil //nolint:nilerr // it vanished
 		}
 		for _, text := range bytes.Fields(b) {
-			if pid, err := strconv.Atoi(string(text)); err == nil && pid > 0 {
+			if pid, err := strconv.Atoi(string(text)); err == nil && pid > 0 && pid != self {
 				pids = append(pids, pid)
 			}
 		}

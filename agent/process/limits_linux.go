@@ -132,15 +132,12 @@ func (l *limiters) apply(c *cgroup, controller string, v2, v1 []setting) error {
 }
 
 // forkIn creates a process from a thread of its own, which has joined groups of version 1 and given up what the process must not have: so the
-// process is inside from its first moment. The thread ends with it.
+// process is inside from its first moment.
 func forkIn(join []string, noNewPrivileges bool, program string, argv []string, attr *syscall.ProcAttr) (pid int, err error) {
 	if len(join) == 0 && !noNewPrivileges {
 		return syscall.ForkExec(program, argv, attr)
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // and never unlocked
+	onThread(func() {
 		if noNewPrivileges {
 			if err = unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 				return
@@ -153,7 +150,22 @@ func forkIn(join []string, noNewPrivileges bool, program string, argv []string, 
 			}
 		}
 		pid, err = syscall.ForkExec(program, argv, attr)
+	})
+	return pid, err
+}
+
+// onThread calls f on a thread that ends with it. The first thread of a process never does: it would stay in what f has joined.
+func onThread(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // a thread ends with the goroutine that has not unlocked it
+		if unix.Gettid() == unix.Getpid() {
+			defer runtime.UnlockOSThread()
+			onThread(f) // not here: this one is taken
+			return
+		}
+		f()
 	}()
 	<-done
-	return pid, err
 }

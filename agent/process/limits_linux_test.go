@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
 )
@@ -87,4 +89,10 @@ func TestNoNewPrivileges(t *testing.T) {
 	}
 	require.Equal(t, "NoNewPrivs:\t1\n", y.output("true", "stdout.txt"))
 	require.Equal(t, "NoNewPrivs:\t0\n", y.output("false", "stdout.txt"))
+}
+
+func TestTheFirstThreadDoesNotEnd(t *testing.T) {
+	for range 200 {
+		onThread(func() { assert.NotEqual(t, unix.Getpid(), unix.Gettid()) })
+	}
 }
