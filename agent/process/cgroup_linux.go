@@ -81,7 +81,6 @@ func newGroups2(name string) (*cgroups, error) {
 	if err := g.probe(); err != nil {
 		return nil, errors.Join(err, g.close())
 	}
-	g.limiters.add2(g.dir)
 	return g, nil
 }
 
@@ -166,7 +165,14 @@ func (g *cgroups) take(limits *agentv1.ProcessLimits) (*cgroup, error) {
 		g.free = g.free[:n-1]
 		return c, nil
 	}
-	c, err := g.newGroup()
+	dir := g.dir
+	if bounded && g.field == "" {
+		if g.limiters.dir == "" {
+			g.limiters.ensure2(g.dir, controllers2)
+		}
+		dir = g.limiters.dir
+	}
+	c, err := g.newGroup(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -183,10 +189,10 @@ func (g *cgroups) take(limits *agentv1.ProcessLimits) (*cgroup, error) {
 	return c, nil
 }
 
-func (g *cgroups) newGroup() (*cgroup, error) {
+func (g *cgroups) newGroup(above string) (*cgroup, error) {
 	name := fmt.Sprintf("%d-%d", os.Getpid(), g.made)
 	g.made++
-	c := &cgroup{name: name, dir: filepath.Join(g.dir, name), fd: -1, events: -1}
+	c := &cgroup{name: name, dir: filepath.Join(above, name), fd: -1, events: -1}
 	if err := os.Mkdir(c.dir, 0o755); err != nil {
 		return nil, err
 	}

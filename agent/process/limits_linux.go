@@ -19,7 +19,8 @@ import (
 type limiters struct {
 	name string            // of the supervisor's group
 	v1   map[string]string // by controller: its directory there
-	v2   map[string]bool
+	v2   map[string]bool   // what can be set in groups below dir
+	dir  string            // a group of the supervisor in version 2; empty: none was tried
 }
 
 // controllers1 are those of version 1 that are used; any can tell what an attempt's processes are.
@@ -34,16 +35,37 @@ func newLimiters(name string) limiters {
 	return limiters{name: name, v1: map[string]string{}, v2: map[string]bool{}}
 }
 
-// add2 enables what there is of controllers of version 2 below the supervisor's group.
-func (l *limiters) add2(dir string) {
-	for _, controller := range []string{"memory", "cpu", "pids"} {
-		enable := []byte("+" + controller)
-		// The group above may have it enabled already; one that holds processes itself refuses unless it is the root.
-		_ = os.WriteFile(filepath.Join(filepath.Dir(dir), "cgroup.subtree_control"), enable, 0)
-		if os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), enable, 0) == nil {
-			l.v2[controller] = true
+// controllers2 are those of version 2 that limits are set with.
+var controllers2 = []string{"memory", "cpu", "pids"}
+
+// ensure2 finds where controllers of version 2 can be set: below the supervisor's group, or, since a group that holds processes itself passes none
+// on unless it is the root, below one of the same name beside the group that this process is in.
+func (l *limiters) ensure2(group string, controllers []string) {
+	own := filepath.Dir(group)
+	for _, above := range []string{own, filepath.Dir(own)} {
+		l.dir = filepath.Join(above, l.name)
+		if _, err := os.Stat(filepath.Join(above, "cgroup.controllers")); err != nil {
+			break
+		}
+		if err := os.Mkdir(l.dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		for _, controller := range controllers {
+			enable := []byte("+" + controller)
+			// It may be enabled there already.
+			_ = os.WriteFile(filepath.Join(above, "cgroup.subtree_control"), enable, 0)
+			if os.WriteFile(filepath.Join(l.dir, "cgroup.subtree_control"), enable, 0) == nil {
+				l.v2[controller] = true
+			}
+		}
+		if len(l.v2) > 0 {
+			return
+		}
+		if l.dir != group {
+			_ = unix.Rmdir(l.dir)
 		}
 	}
+	l.dir = group
 }
 
 // ensure1 makes the supervisor's group in the hierarchy of a controller of version 1.
@@ -63,8 +85,10 @@ func (l *limiters) ensure1(controller string) (string, error) {
 	return dir, nil
 }
 
-// otherGroups are the groups of a supervisor in the hierarchies of version 1.
-func otherGroups(name string) (dirs []string) {
+// otherGroups are the other groups that the supervisor with this one may have.
+func otherGroups(group string) []string {
+	name := filepath.Base(group)
+	dirs := []string{filepath.Join(filepath.Dir(filepath.Dir(group)), name)}
 	for _, controller := range controllers1 {
 		if own, err := ownCgroup(controller); err == nil {
 			dirs = append(dirs, filepath.Join(own, name))
@@ -74,6 +98,9 @@ func otherGroups(name string) (dirs []string) {
 }
 
 func (l *limiters) close() {
+	if l.dir != "" {
+		removeGroups(l.dir, true)
+	}
 	for _, dir := range l.v1 {
 		removeGroups(dir, true)
 	}
@@ -124,7 +151,8 @@ func (l *limiters) apply(c *cgroup, controller string, v2, v1 []setting) error {
 	}
 	for _, s := range settings {
 		err := os.WriteFile(filepath.Join(dir, s.file), []byte(s.value), 0)
-		if err != nil && !(s.optional && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission))) {
+		missing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)
+		if err != nil && (!s.optional || !missing) {
 			return err
 		}
 	}

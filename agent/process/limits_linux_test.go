@@ -3,7 +3,9 @@ package process
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -95,4 +97,41 @@ func TestTheFirstThreadDoesNotEnd(t *testing.T) {
 	for range 200 {
 		onThread(func() { assert.NotEqual(t, unix.Getpid(), unix.Gettid()) })
 	}
+}
+
+// A group that holds processes can't pass controllers on: the supervisor's groups are then beside it.
+func TestControllersBesideAGroupWithProcesses(t *testing.T) {
+	own, err := ownCgroup("")
+	if err != nil {
+		t.Skip("no control groups of version 2: " + err.Error())
+	}
+	text, err := os.ReadFile(filepath.Join(own, "cgroup.controllers"))
+	require.NoError(t, err)
+	controllers := strings.Fields(string(text))
+	top := filepath.Join(own, fmt.Sprintf("batchyard-test-%d", os.Getpid()))
+	if err := os.Mkdir(top, 0o755); err != nil || len(controllers) == 0 {
+		t.Skipf("control groups with %v can't be made here: %v", controllers, err)
+	}
+	t.Cleanup(func() { removeGroups(top, true) })
+	if err := os.WriteFile(filepath.Join(own, "cgroup.subtree_control"), []byte("+"+controllers[0]), 0); err != nil {
+		t.Skipf("controllers can't be passed on here: %v", err)
+	}
+	service := filepath.Join(top, "service")
+	require.NoError(t, os.Mkdir(service, 0o755))
+	require.NoError(t, os.Mkdir(filepath.Join(service, "x"), 0o755))
+	sleeper := exec.Command("sleep", "1000")
+	require.NoError(t, sleeper.Start())
+	t.Cleanup(func() { _ = sleeper.Process.Kill(); _ = sleeper.Wait() })
+	require.NoError(t, os.WriteFile(filepath.Join(service, "cgroup.procs"), []byte(strconv.Itoa(sleeper.Process.Pid)), 0))
+
+	l := newLimiters("x")
+	l.ensure2(filepath.Join(service, "x"), controllers[:1])
+	require.Equal(t, filepath.Join(top, "x"), l.dir)
+	require.True(t, l.v2[controllers[0]])
+	require.NoError(t, os.Mkdir(filepath.Join(l.dir, "task"), 0o755))
+	text, err = os.ReadFile(filepath.Join(l.dir, "task", "cgroup.controllers"))
+	require.NoError(t, err)
+	require.Contains(t, strings.Fields(string(text)), controllers[0])
+	l.close()
+	require.NoDirExists(t, filepath.Join(top, "x"))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -134,7 +133,7 @@ func (m *machine) killStrays(ctx context.Context, header *agentv1.SupervisorHead
 		return nil
 	}
 	if dir := header.GetCgroup(); dir != "" {
-		for _, dir := range append(otherGroups(filepath.Base(dir)), dir) {
+		for _, dir := range append(otherGroups(dir), dir) {
 			if err := killGroup(dir, strayPatience); err != nil {
 				m.log.Error("cannot end the processes of an earlier supervisor", "error", err)
 			}
