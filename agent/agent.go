@@ -74,6 +74,9 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // live joins, if need be, and works until the end of the node, of ctx or of the boot.
 func (a *Agent) live(ctx context.Context) error {
+	if a.cfg.TaskUsers {
+		openUmask()
+	}
 	if err := os.MkdirAll(a.cfg.NodeRoot, 0o755); err != nil {
 		return fmt.Errorf("making the node's root directory: %w", err)
 	}

@@ -13,10 +13,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/batchyard/batchyard/internal/batcherr"
 	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
 )
+
+// openUmask lets the tasks' users get through the directories that the agent makes; what is secret has modes that no umask gives.
+func openUmask() { syscall.Umask(0o022) }
 
 // put makes or changes a user with whom people log in.
 func (u *nodeUsers) put(ctx context.Context, m *agentv1.PutNodeUser) error {
