@@ -234,7 +234,7 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, storage.Fail("read", b.key, err)
 	}
 	n, err := b.Reader.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = storage.Fail("read", b.key, err)
 	}
 	return n, err
