@@ -216,7 +216,7 @@ func (l *life) keeper(runner *task.Runner, restart chan<- *restartError) *sessio
 	orders := &orders{cfg: cfg, staging: l.staging}
 	return &session.Keeper{
 		Config: session.Config{
-			Tasks: runner, Reports: runner.Outbox(), Logger: cfg.Logger, Heartbeat: cfg.Heartbeat,
+			Tasks: configured{runner, l.staging}, Reports: runner.Outbox(), Logger: cfg.Logger, Heartbeat: cfg.Heartbeat,
 			Facts: l.agent.machine.facts, Load: l.agent.machine.load,
 			Serve: func(ctx context.Context, req *agentv1.FileRequest, send func(*agentv1.TransferChunk) error, done <-chan struct{}) error {
 				return files.Serve(ctx, cfg.NodeRoot, req, send, done)

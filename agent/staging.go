@@ -32,6 +32,17 @@ func newStaging(cfg *Config) (*staging, error) {
 	return s, nil
 }
 
+// configured has transfers that are under way learn of new credentials of the store.
+type configured struct {
+	*task.Runner
+	staging *staging
+}
+
+func (c configured) Configure(ctx context.Context, w *agentv1.Welcome) error {
+	c.staging.access.Store(w.GetStore())
+	return c.Runner.Configure(ctx, w)
+}
+
 // In brings packages and resource files.
 func (s *staging) In(ctx context.Context, w task.Work) ([]string, error) {
 	s.take(w)
@@ -70,7 +81,7 @@ func (s *staging) Out(ctx context.Context, w task.Work, exitCode int32) error {
 
 func (s *staging) take(w task.Work) {
 	if w.Store != nil {
-		s.access.Store(w.Store)
+		s.access.CompareAndSwap(nil, w.Store) // a session has told of newer ones
 	}
 }
 

@@ -120,7 +120,7 @@ func (s *Stager) single(r *apiv1.ResourceFile) ([]input, error) {
 		in.name = path.Base(t.String())
 	}
 	if t.bucket != "" {
-		in.store, err = s.cfg.Stores.Bucket(access, t.bucket)
+		in.store, err = s.bucket(t.bucket)
 		in.key, in.identity = t.key, access.GetEndpoint()+"\n"+t.String()
 	} else {
 		in.store, in.key, err = s.cfg.Stores.Web(access, t.web)
@@ -143,7 +143,7 @@ func (s *Stager) listed(ctx context.Context, r *apiv1.ResourceFile) ([]input, er
 		return nil, userFailure(batcherr.CodeBlobDownloadMiscError, "The container of a resource file can't be used; give s3://bucket, s3://bucket/folder, the URL of a container of Azure Storage with its signature, or the name of an auto-storage container.", err,
 			detail{"FilePath", r.GetFilePath()})
 	}
-	store, err := s.group(access, t)
+	store, err := s.group(t)
 	if err != nil {
 		return nil, newFailure(batcherr.CodeBlobDownloadMiscError, "The store of "+t.String()+" can't be used.", err)
 	}
@@ -187,11 +187,11 @@ func under(dir string) string {
 }
 
 // group opens a target that is a group of objects; keys in it begin with the target's.
-func (s *Stager) group(access *apiv1.StoreAccess, t target) (storage.Store, error) {
+func (s *Stager) group(t target) (storage.Store, error) {
 	if t.blob {
 		return s.cfg.Stores.Container(t.web)
 	}
-	return s.cfg.Stores.Bucket(access, t.bucket)
+	return s.bucket(t.bucket)
 }
 
 func containerOf(access *apiv1.StoreAccess, r *apiv1.ResourceFile) (target, error) {

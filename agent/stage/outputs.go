@@ -120,7 +120,7 @@ func (s *Stager) destined(to *apiv1.OutputFileBlobContainerDestination, p patter
 		return s.destinedToURL(access, t, to, names, log)
 	}
 	options := putOptions(to.GetUploadHeaders())
-	store, err := s.group(access, t)
+	store, err := s.group(t)
 	if err != nil {
 		return nil, newFailure(batcherr.CodeFileUploadMiscError, "The store of "+t.String()+" can't be used.", err)
 	}

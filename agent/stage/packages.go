@@ -179,7 +179,7 @@ func (s *Stager) fetchArchive(ctx context.Context, at *agentv1.PackageLocation, 
 	if access.GetBucket() == "" {
 		return errNoStore
 	}
-	store, err := s.cfg.Stores.Bucket(access, access.GetBucket())
+	store, err := s.bucket(access.GetBucket())
 	if err != nil {
 		return err
 	}

@@ -158,7 +158,7 @@ func newAccountRegenerateCommand(f *factory) *cobra.Command {
 		Use:   "regenerate ACCOUNT primary|secondary|store",
 		Short: "Make a key anew; the old one ends at once",
 		Long: `Make one of an account's two keys anew, or the secret key of its bucket. The old one ends at once. Programs move to the other key
-first, so that they go on; nodes are told of a new secret by themselves.`,
+first, so that they go on; nodes are told of a new secret by themselves, and no task fails for it.`,
 		Example:   "  batchyard account regenerate acme primary",
 		Args:      exactly(2),
 		ValidArgs: []string{"primary", "secondary", "store"},

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"net/http"
 	"path/filepath"
@@ -278,6 +279,40 @@ func TestNothingCrossesAccounts(t *testing.T) {
 	require.ErrorIs(t, err, storage.ErrForbidden)
 	_, err = berta.bucket("anna").Put(ctx, "out/mine", strings.NewReader("x"), 1, storage.PutOptions{})
 	require.ErrorIs(t, err, storage.ErrForbidden)
+}
+
+// TestNewSecretsOfAStoreFailNoTask changes the secret again and again while tasks read from the store and write to it.
+func TestNewSecretsOfAStoreFailNoTask(t *testing.T) {
+	f := startFarm(t, "--slots", "4")
+	admin := f.connect("")
+	ctx := t.Context()
+	const tasks = 100
+	_, err := admin.bucket("").Put(ctx, "in/data", strings.NewReader("x"), 1, storage.PutOptions{})
+	require.NoError(t, err)
+	_, err = admin.jobs.CreateJob(ctx, &apiv1.CreateJobRequest{Job: &apiv1.Job{Id: "job", PoolInfo: &apiv1.PoolInfo{PoolId: "default"}}})
+	require.NoError(t, err)
+	var all []*apiv1.Task
+	for i := range tasks {
+		all = append(all, &apiv1.Task{
+			Id: fmt.Sprint(i), CommandLine: "cat data", ResourceFiles: []*apiv1.ResourceFile{{HttpUrl: "s3://default/in/data", FilePath: "data"}},
+			OutputFiles: []*apiv1.OutputFile{{
+				FilePattern: "../stdout.txt", UploadOptions: &apiv1.OutputFileUploadConfig{UploadCondition: apiv1.OutputFileUploadCondition_OUTPUT_FILE_UPLOAD_CONDITION_TASK_SUCCESS},
+				Destination: &apiv1.OutputFileDestination{Container: &apiv1.OutputFileBlobContainerDestination{ContainerUrl: "s3://default", Path: fmt.Sprintf("out/%d", i)}},
+			}},
+		})
+	}
+	_, err = admin.tasks.AddTasks(ctx, &apiv1.AddTasksRequest{JobId: "job", Tasks: all})
+	require.NoError(t, err)
+	var counts *apiv1.TaskCountsResult
+	require.Eventually(t, func() bool {
+		if _, err = admin.accounts.RegenerateStoreKey(ctx, &apiv1.RegenerateStoreKeyRequest{}); err == nil {
+			counts, err = admin.jobs.GetTaskCounts(ctx, &apiv1.GetTaskCountsRequest{JobId: "job"})
+		}
+		return err != nil || counts.GetTaskCounts().GetCompleted() == tasks
+	}, 2*time.Minute, time.Second)
+	require.NoError(t, err)
+	failures, _ := f.run("task", "list", "job", "--failed", "-o", "json")
+	require.EqualValues(t, tasks, counts.GetTaskCounts().GetSucceeded(), failures)
 }
 
 func TestKeysOfAccountsChangeAndEnd(t *testing.T) {
