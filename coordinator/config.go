@@ -20,6 +20,8 @@ import (
 type Config struct {
 	// DataDir holds everything that must survive: secrets, log, state.
 	DataDir string
+	// DiskReserve is how many bytes of its disk stay free: with fewer left, what adds to the state is refused.
+	DiskReserve int64
 	// ID names this member; empty: what the data directory says, or a new one.
 	ID string
 	// Addresses to listen on.
@@ -67,6 +69,7 @@ func Default() Config {
 		ListenHTTPS: ":7443",
 		ListenRaft:  ":7445",
 		ClusterName: "batchyard",
+		DiskReserve: defaultDiskReserve,
 		Lease:       45 * time.Second,
 		Grace:       10 * time.Second,
 		Heartbeat:   2 * time.Second,

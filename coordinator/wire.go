@@ -48,6 +48,7 @@ func (c *Coordinator) wire(context.Context) error {
 	c.api, err = api.New(api.Config{
 		State: c.state, Proposer: c, Reader: c, Files: nodeFiles{c.dispatch}, Orders: c.dispatch, Cluster: membership{c},
 		Tokens: c.tokens, Sealer: c.sealer, Joins: c.authority, Keyring: c.keyring, Scaler: c.scaler, Explains: explainer{c.dispatch},
+		Room:     newDiskReserve(c.cfg),
 		Stores:   accountStores{cluster: c.cfg.Store, users: c.cfg.StoreUsers},
 		Endpoint: c.RESTEndpoint, Now: c.cfg.Now, Rand: rand.Reader, Logger: c.logger,
 	})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/batchyard/batchyard/agent/files/beneath"
 	"github.com/batchyard/batchyard/internal/batcherr"
+	"github.com/batchyard/batchyard/internal/diskspace"
 	"github.com/batchyard/batchyard/storage"
 )
 
@@ -189,7 +190,7 @@ func (s *Stager) room(in input, size int64) error {
 	if size <= 0 {
 		return nil
 	}
-	free, err := freeBytes(s.cfg.NodeRoot)
+	free, err := diskspace.Free(s.cfg.NodeRoot)
 	if err != nil {
 		return placeFailure(batcherr.CodeResourceFileCreateFailed, in.name, err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/batchyard/batchyard/agent/files/beneath"
 	"github.com/batchyard/batchyard/internal/batcherr"
+	"github.com/batchyard/batchyard/internal/diskspace"
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 	"github.com/batchyard/batchyard/storage"
 )
@@ -252,7 +253,7 @@ func roomFor(dir string, inputs []input) error {
 	if need == 0 {
 		return nil
 	}
-	free, err := freeBytes(dir)
+	free, err := diskspace.Free(dir)
 	if err != nil {
 		return placeFailure(batcherr.CodeResourceFileCreateFailed, "wd", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/batchyard/batchyard/agent/files/beneath"
 	"github.com/batchyard/batchyard/agent/stage/archive"
 	"github.com/batchyard/batchyard/internal/batcherr"
+	"github.com/batchyard/batchyard/internal/diskspace"
 	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
 	"github.com/batchyard/batchyard/storage"
 )
@@ -168,7 +169,7 @@ func makeReadable(dir string) error {
 }
 
 func (s *Stager) fetchArchive(ctx context.Context, at *agentv1.PackageLocation, root *os.Root) error {
-	free, err := freeBytes(root.Name())
+	free, err := diskspace.Free(root.Name())
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ type coordinatorOptions struct {
 	oidc       identity.OIDCConfig
 	oidcGrants []string
 	election   time.Duration
+	reserve    int64 // MiB
 }
 
 // Environment variables with the object store's credentials; in arguments any user could read them.
@@ -79,6 +80,7 @@ The accounts' objects are in an S3-compatible store; its credentials are read fr
 func (o *coordinatorOptions) flags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&o.cfg.DataDir, "data-dir", "/var/lib/batchyard", "directory that holds secrets, log and state")
+	flags.Int64Var(&o.reserve, "disk-reserve", o.cfg.DiskReserve>>20, "MiB of this disk that stay free: with fewer left, nothing can be added")
 	flags.StringVar(&o.cfg.ListenGRPC, "listen-grpc", o.cfg.ListenGRPC, "address of gRPC, for users and agents")
 	flags.StringVar(&o.cfg.ListenHTTPS, "listen-https", o.cfg.ListenHTTPS, "address of HTTPS, for REST")
 	flags.StringVar(&o.cfg.ListenRaft, "listen-raft", o.cfg.ListenRaft, "address of Raft, for the other coordinators")
@@ -146,6 +148,10 @@ func (o *coordinatorOptions) complete() error {
 	if o.election < minElection {
 		return usagef("the election timeout must be at least %s", minElection)
 	}
+	if o.reserve < 0 || o.reserve > maxReserve {
+		return usagef("the disk reserve must be between 0 and %d MiB", maxReserve)
+	}
+	o.cfg.DiskReserve = o.reserve << 20
 	o.cfg.Raft.Heartbeat, o.cfg.Raft.Election, o.cfg.Raft.Lease = o.election, o.election, o.election*3/4
 	o.cfg.Logger = newLogger(o.f, o.verbose)
 	return o.completeOIDC()
@@ -171,6 +177,9 @@ func (o *coordinatorOptions) completeOIDC() error {
 	}
 	return nil
 }
+
+// maxReserve, in MiB, is larger than any disk for a log.
+const maxReserve = 1 << 20
 
 // minElection keeps the pauses that every machine has from costing elections all the time.
 const minElection = 100 * time.Millisecond

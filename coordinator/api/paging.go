@@ -17,6 +17,8 @@ import (
 // Limits of one page of a list.
 const (
 	maxPage = 1000
+	// maxPageBytes ends a page of large resources early: a message holds twice as much.
+	maxPageBytes = 8 << 20
 	// maxScan is how many resources are looked at for one page of a filtered list; what is found by then is the page.
 	maxScan = 10_000
 	// scanBatch is how many are taken from the state at once.
@@ -110,7 +112,7 @@ type item[T proto.Message] struct {
 
 // collect makes one page. next gives up to limit items after a key, fewer only at the end of the list.
 func collect[T proto.Message](l *listing, next func(after string, limit int) ([]item[T], error)) (page []T, token string, err error) {
-	after := l.after
+	after, bytes := l.after, 0
 	for scanned := 0; ; {
 		limit := l.size - len(page) + 1
 		if l.filter != nil {
@@ -121,13 +123,14 @@ func collect[T proto.Message](l *listing, next func(after string, limit int) ([]
 			return nil, "", err
 		}
 		for _, it := range batch {
-			if len(page) == l.size {
+			if len(page) == l.size || bytes >= maxPageBytes {
 				return page, l.token(after), nil
 			}
 			after = it.key
 			if l.filter.Match(it.shown) {
 				l.fields.apply(it.shown)
 				page = append(page, it.shown)
+				bytes += proto.Size(it.shown)
 			}
 		}
 		scanned += len(batch)

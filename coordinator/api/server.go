@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -96,6 +97,12 @@ type Explainer interface {
 	Explain(state.Situation) *apiv1.TaskExplanation
 }
 
+// Room is what is left of this coordinator's disk.
+type Room interface {
+	// Check returns an error of kind unavailable while there is too little to add anything.
+	Check() error
+}
+
 // Config is what the services need from their surroundings. All fields but Endpoint, Now and Logger are required.
 type Config struct {
 	State    *state.Store
@@ -111,6 +118,7 @@ type Config struct {
 	Stores   Stores
 	Scaler   AutoScaler
 	Explains Explainer
+	Room     Room
 	// Endpoint is the base URL of the REST API.
 	Endpoint func() string
 	Now      func() time.Time
@@ -122,8 +130,8 @@ func (c Config) validate() error {
 	switch {
 	case c.State == nil, c.Proposer == nil, c.Reader == nil, c.Files == nil, c.Orders == nil, c.Cluster == nil:
 		return errors.New("api: State, Proposer, Reader, Files, Orders and Cluster are required")
-	case c.Tokens == nil, c.Sealer == nil, c.Joins == nil, c.Keyring == nil, c.Stores == nil, c.Scaler == nil, c.Explains == nil, c.Rand == nil:
-		return errors.New("api: Tokens, Sealer, Joins, Keyring, Stores, Scaler, Explains and Rand are required")
+	case c.Tokens == nil, c.Sealer == nil, c.Joins == nil, c.Keyring == nil, c.Stores == nil, c.Scaler == nil, c.Explains == nil, c.Room == nil, c.Rand == nil:
+		return errors.New("api: Tokens, Sealer, Joins, Keyring, Stores, Scaler, Explains, Room and Rand are required")
 	}
 	return nil
 }
@@ -187,6 +195,11 @@ func (c *core) propose(ctx context.Context, g grant, cmd *raftlogv1.Command) (st
 
 // proposeFor is propose in an account that the caller has shown to be allowed.
 func (c *core) proposeFor(ctx context.Context, g grant, account string, cmd *raftlogv1.Command) (state.Result, error) {
+	if !gives(g.method) {
+		if err := c.Room.Check(); err != nil {
+			return state.Result{}, err
+		}
+	}
 	cmd.Account, cmd.Now = account, c.Now().UnixNano()
 	result, err := c.Proposer.Propose(ctx, cmd)
 	if err == nil && result.Err != nil {
@@ -197,6 +210,12 @@ func (c *core) proposeFor(ctx context.Context, g grant, account string, cmd *raf
 	}
 	c.Logger.DebugContext(ctx, "changed", "method", g.method, "account", account, "by", g.Subject)
 	return result, nil
+}
+
+// gives says whether a method makes the state smaller, or brings nearer that it becomes so.
+func gives(method string) bool {
+	verb := method[strings.LastIndexByte(method, '/')+1:]
+	return strings.HasPrefix(verb, "Delete") || strings.HasPrefix(verb, "Terminate") || strings.HasPrefix(verb, "Remove")
 }
 
 // write is propose for commands whose answer is the new version of a resource.

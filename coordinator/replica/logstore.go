@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,11 +33,16 @@ type store interface {
 	io.Closer
 }
 
-// diskStore is raft-wal with its entries checksummed.
+// diskStore is raft-wal with its entries checksummed, and opened anew where it could not write: one that found no room for its next file would never
+// write again.
 type diskStore struct {
-	*raftwal.WAL
+	open func() (*raftwal.WAL, error)
 	meta *metadb.BoltMetaDB
 	lock *bbolt.DB
+
+	mu     sync.RWMutex // held by whoever uses wal
+	wal    *raftwal.WAL
+	failed bool // the last write
 }
 
 // openDiskStore opens the log in dir, or fails with ErrInUse when another process has it.
@@ -55,17 +61,19 @@ func openDiskStore(dir string, logger hclog.Logger) (*diskStore, error) {
 	}
 	meta := &metadb.BoltMetaDB{}
 	files := segments{segment.NewFiler(wal, walfs.New())}
-	if err := files.finishTail(meta, wal); err != nil {
-		return nil, errors.Join(fmt.Errorf("open log: %w", err), meta.Close(), lock.Close())
-	}
-	w, err := raftwal.Open(wal, raftwal.WithMetaStore(meta), raftwal.WithLogger(logger), raftwal.WithSegmentFiler(files))
-	if err != nil {
+	s := &diskStore{meta: meta, lock: lock, open: func() (*raftwal.WAL, error) {
+		if err := files.finishTail(meta, wal); err != nil {
+			return nil, err
+		}
+		return raftwal.Open(wal, raftwal.WithMetaStore(meta), raftwal.WithLogger(logger), raftwal.WithSegmentFiler(files))
+	}}
+	if s.wal, err = s.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open log: %w", err), meta.Close(), lock.Close())
 	}
 	if err := errors.Join(syncDir(dir), syncDir(filepath.Dir(dir))); err != nil {
-		return nil, errors.Join(err, w.Close(), meta.Close(), lock.Close())
+		return nil, errors.Join(err, s.Close())
 	}
-	return &diskStore{WAL: w, meta: meta, lock: lock}, nil
+	return s, nil
 }
 
 // syncDir makes what was created in dir outlive a power cut. Windows has nothing like it, nor the need.
@@ -85,7 +93,84 @@ func syncDir(dir string) error {
 
 // Close also closes the meta file, which WAL.Close forgets: opening the directory again would hang.
 func (s *diskStore) Close() error {
-	return errors.Join(s.WAL.Close(), s.meta.Close(), s.lock.Close())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return errors.Join(s.wal.Close(), s.meta.Close(), s.lock.Close())
+}
+
+// use calls f with the log, which is not closed meanwhile.
+func (s *diskStore) use(f func(*raftwal.WAL) error) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return f(s.wal)
+}
+
+// write is use for what changes the log, after a new attempt at opening one that could not be written.
+func (s *diskStore) write(f func(*raftwal.WAL) error) error {
+	s.mu.Lock()
+	if s.failed {
+		again, err := s.open()
+		if err != nil {
+			s.mu.Unlock()
+			return fmt.Errorf("open log again: %w", err)
+		}
+		err = s.wal.Close()
+		s.wal, s.failed = again, false
+		if err != nil {
+			s.mu.Unlock()
+			return err
+		}
+	}
+	s.mu.Unlock()
+	err := s.use(f)
+	if err != nil {
+		s.mu.Lock()
+		s.failed = true
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// FirstIndex implements raft.LogStore.
+func (s *diskStore) FirstIndex() (index uint64, err error) {
+	err = s.use(func(w *raftwal.WAL) error { index, err = w.FirstIndex(); return err })
+	return index, err
+}
+
+// LastIndex implements raft.LogStore.
+func (s *diskStore) LastIndex() (index uint64, err error) {
+	err = s.use(func(w *raftwal.WAL) error { index, err = w.LastIndex(); return err })
+	return index, err
+}
+
+// DeleteRange implements raft.LogStore.
+func (s *diskStore) DeleteRange(lowest, highest uint64) error {
+	return s.write(func(w *raftwal.WAL) error { return w.DeleteRange(lowest, highest) })
+}
+
+// IsMonotonic implements raft.MonotonicLogStore.
+func (s *diskStore) IsMonotonic() bool { return true }
+
+// Set implements raft.StableStore.
+func (s *diskStore) Set(key, value []byte) error {
+	return s.use(func(w *raftwal.WAL) error { return w.Set(key, value) })
+}
+
+// Get implements raft.StableStore.
+func (s *diskStore) Get(key []byte) (value []byte, err error) {
+	err = s.use(func(w *raftwal.WAL) error { value, err = w.Get(key); return err })
+	return value, err
+}
+
+// SetUint64 implements raft.StableStore.
+func (s *diskStore) SetUint64(key []byte, value uint64) error {
+	return s.use(func(w *raftwal.WAL) error { return w.SetUint64(key, value) })
+}
+
+// GetUint64 implements raft.StableStore.
+func (s *diskStore) GetUint64(key []byte) (value uint64, err error) {
+	err = s.use(func(w *raftwal.WAL) error { value, err = w.GetUint64(key); return err })
+	return value, err
 }
 
 // StoreLog implements raft.LogStore.
@@ -101,7 +186,7 @@ func (s *diskStore) StoreLogs(entries []*raft.Log) error {
 		copies[i].Extensions = binary.LittleEndian.AppendUint32(extended, entrySum(entry))
 		summed[i] = &copies[i]
 	}
-	return s.WAL.StoreLogs(summed)
+	return s.write(func(w *raftwal.WAL) error { return w.StoreLogs(summed) })
 }
 
 // GetLog verifies what StoreLogs added and takes it off again.
@@ -112,7 +197,7 @@ func (s *diskStore) GetLog(index uint64, entry *raft.Log) (err error) {
 			err = fmt.Errorf("%w: decoder: %v", errDamaged, p)
 		}
 	}()
-	if err := s.WAL.GetLog(index, entry); err != nil {
+	if err := s.use(func(w *raftwal.WAL) error { return w.GetLog(index, entry) }); err != nil {
 		return err
 	}
 	n := len(entry.Extensions) - 4

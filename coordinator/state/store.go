@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -55,7 +57,7 @@ func (s *Store) open() error {
 		Cache:        cache,
 		MemTableSize: 32 << 20,
 		DisableWAL:   true,
-		Logger:       quietLogger{s.logger},
+		Logger:       &quietLogger{Logger: s.logger},
 	}
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
@@ -213,16 +215,22 @@ func (s *Store) read(key []byte) ([]byte, error) {
 	return out, closer.Close()
 }
 
-// quietLogger passes on Pebble's errors only.
-type quietLogger struct{ *slog.Logger }
-
-func (quietLogger) Infof(string, ...any) {}
-
-func (l quietLogger) Errorf(format string, args ...any) {
-	l.Logger.Error("state store: " + fmt.Sprintf(format, args...))
+// quietLogger passes on Pebble's errors only. What fails in the background is tried again at once, over and over while a disk is full: of these errors
+// one a second is told.
+type quietLogger struct {
+	*slog.Logger
+	told atomic.Int64 // second
 }
 
-func (l quietLogger) Fatalf(format string, args ...any) {
-	l.Logger.Error("state store: " + fmt.Sprintf(format, args...))
+func (*quietLogger) Infof(string, ...any) {}
+
+func (l *quietLogger) Errorf(format string, args ...any) {
+	if now := time.Now().Unix(); l.told.Swap(now) != now {
+		l.Error("state store: " + fmt.Sprintf(format, args...))
+	}
+}
+
+func (l *quietLogger) Fatalf(format string, args ...any) {
+	l.Error("state store: " + fmt.Sprintf(format, args...))
 	panic(fmt.Sprintf(format, args...))
 }

@@ -109,6 +109,7 @@ type cluster struct {
 	nodes   []*process
 	tuning  []string // flags of every coordinator
 	proxy   *proxy   // nil: none
+	work    string
 }
 
 // options of a cluster.
@@ -121,12 +122,17 @@ type options struct {
 	host string
 	// state is where the coordinators keep theirs; empty: the test's directory.
 	state string
+	// work is where the nodes keep theirs; empty: the test's directory.
+	work string
 }
 
 func newCluster(t *testing.T, o options) *cluster {
 	c := &cluster{t: t, dir: t.TempDir(), tuning: o.tuning}
 	if o.state == "" {
 		o.state = c.dir
+	}
+	if c.work = o.work; c.work == "" {
+		c.work = c.dir
 	}
 	t.Cleanup(c.stop)
 	if o.host == "" {
@@ -202,7 +208,7 @@ func (c *cluster) addMember(i int, o options) {
 // addNode makes a node's process without starting it.
 func (c *cluster) addNode(name, tokenFile string) *process {
 	p := &process{t: c.t, name: name, log: filepath.Join(c.dir, name+".log"), args: []string{
-		"agent", "-v", "--stop-tasks-on-exit", "--data-dir", filepath.Join(c.dir, name), "--node-root", filepath.Join(c.dir, name, "root"),
+		"agent", "-v", "--stop-tasks-on-exit", "--data-dir", filepath.Join(c.work, name), "--node-root", filepath.Join(c.work, name, "root"),
 		"--coordinator", strings.Join(c.grpc, ","), "--join-token-file", tokenFile,
 	}}
 	c.nodes = append(c.nodes, p)

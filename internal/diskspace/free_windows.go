@@ -1,9 +1,9 @@
-package stage
+package diskspace
 
 import "golang.org/x/sys/windows"
 
-// freeBytes is how much the agent may still write to the disk that path is on.
-func freeBytes(path string) (int64, error) {
+// Free is how many bytes this process may still write to the disk that path is on.
+func Free(path string) (int64, error) {
 	name, err := windows.UTF16PtrFromString(path)
 	if err != nil {
 		return 0, err
