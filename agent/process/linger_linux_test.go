@@ -36,7 +36,7 @@ func TestWhatLingersGoesOnUntilItIsStopped(t *testing.T) {
 			require.True(t, alive(pid))
 
 			// A new agent learns of it.
-			require.NoError(t, y.Client.Close())
+			require.NoError(t, y.Close())
 			y.connect()
 			list, err := y.List(t.Context())
 			require.NoError(t, err)

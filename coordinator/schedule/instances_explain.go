@@ -24,7 +24,7 @@ func (e *explainer) several(usable, idle int, others map[string]int, connected f
 		if !pool.GetEnableAutoScale() && max(planned, len(e.s.Nodes)) < need {
 			r.Never, r.Remedy = true, fmt.Sprintf("Resize the pool to %d nodes or more, or add the task with fewer instances.", need)
 		}
-	case claim != nil && !(claim.job.UID == e.s.Job.Uid && claim.task == e.s.Number):
+	case claim != nil && (claim.job.UID != e.s.Job.Uid || claim.task != e.s.Number):
 		e.because(keptFor(claim))
 		return
 	case idle < need:

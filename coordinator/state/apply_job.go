@@ -183,6 +183,7 @@ func (t *txn) startDisabling(j *job, option apiv1.DisableJobOption) {
 	rec.DisableOption = option
 	t.setJobState(rec, jobDisabling)
 	t.setJob(j, rec)
+	t.wakePool(j) // nodes may have been kept for a task of it
 	t.advance(j, AdvanceStep)
 }
 
@@ -217,6 +218,7 @@ func (t *txn) startTermination(j *job, reason string) {
 	rec.PendingReason = reason
 	t.setJobState(rec, jobTerminating)
 	t.setJob(j, rec)
+	t.wakePool(j)
 	t.advance(j, AdvanceStep)
 }
 
@@ -234,6 +236,7 @@ func (t *txn) deleteJob(c *raftlogv1.DeleteJob) Result {
 // startJobDeletion begins to delete a job. It is gone at the next step, not in this one: clients look for the state deleting.
 func (t *txn) startJobDeletion(j *job) Result {
 	result := t.editJob(j, func(rec *raftlogv1.JobRecord) { t.setJobState(rec, jobDeleting) })
+	t.wakePool(j)
 	t.advance(j, AdvanceStep)
 	return result
 }

@@ -293,7 +293,9 @@ func (t *txn) withdraw(j *job, key TaskKey) {
 			t.spread(j, entry.Id, false)
 		}
 	case queued:
-		t.dequeue(j, key.Task)
+		if r, _ := t.dequeue(j, key.Task); r.Instances > 0 {
+			t.wakePool(j) // nodes may have been kept for it
+		}
 	}
 }
 

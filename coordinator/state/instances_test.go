@@ -221,8 +221,26 @@ func TestTerminationEndsAllInstances(t *testing.T) {
 	require.Equal(t, apiv1.TaskState_TASK_STATE_COMPLETED, f.state("j", "a"))
 	require.True(t, f.stopping(n[0]) && f.stopping(n[1]))
 	f.report(n[1], "j", "a", released())
-	require.Equal(t, jobTerminating, f.jobInfo("j").JobRecord.Job.State)
+	require.Equal(t, jobTerminating, f.jobInfo("j").Job.State)
 	f.report(n[0], "j", "a", released())
-	require.Equal(t, jobCompleted, f.jobInfo("j").JobRecord.Job.State)
+	require.Equal(t, jobCompleted, f.jobInfo("j").Job.State)
 	f.ok(&raftlogv1.DeleteJob{JobId: "j"})
+}
+
+func TestWhatWaitedForAMultiInstanceTaskIsLookedAtWhenItNoLongerComes(t *testing.T) {
+	for name, end := range map[string]any{
+		"task terminated": &raftlogv1.TerminateTask{JobId: "j", TaskId: "a"},
+		"task deleted":    &raftlogv1.DeleteTask{JobId: "j", TaskId: "a"},
+		"job disabled":    &raftlogv1.DisableJob{JobId: "j"},
+		"job terminated":  &raftlogv1.TerminateJob{JobId: "j"},
+		"job deleted":     &raftlogv1.DeleteJob{JobId: "j"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, _ := gang(t, 2, taskSpec(withInstances(2)))
+			w := f.s.Watch()
+			defer w.Close()
+			f.ok(end)
+			require.True(t, w.Take().Rooms[PoolKey{"acct", "p"}])
+		})
+	}
 }

@@ -164,17 +164,24 @@ func TestAMultiInstanceTaskSaysWhyItWaits(t *testing.T) {
 	require.Contains(t, out, "It runs on 3 nodes at once, and 2 of the 3 that can run it are idle.")
 	require.Contains(t, out, "Nodes that become idle are kept for it.")
 	require.Contains(t, f.must("task", "explain", "other", "small"), "Nodes that become idle are kept for a task of the job j, which runs on 3 at once.")
+	// Without it, nothing is kept any more.
+	f.must("task", "terminate", "j", "gang")
+	f.eventually("the small task has run", func() bool {
+		return strings.Contains(f.must("task", "show", "other", "small", "-o", "json"), `"success"`)
+	})
+	f.must("task", "add", "j", "--id", "again", "--instances", "3", "--coordination", "/bin/true", "--", "/bin/true")
 	f.write("go", "")
-	for _, job := range []string{"j", "other"} {
-		out, code := f.run("job", "wait", job)
-		require.Zero(t, code, out)
-	}
+	f.eventually("it runs as soon as the last node is idle", func() bool {
+		return strings.Contains(f.must("task", "show", "j", "again", "-o", "json"), `"success"`)
+	})
+	out, code := f.run("job", "wait", "other")
+	require.Zero(t, code, out)
 
 	f.must("pool", "create", "apart", "--nodes", "1", "--slots", "1")
 	f.must("job", "create", "lost", "--pool", "apart")
 	f.must("task", "add", "lost", "--id", "t", "--instances", "1", "--coordination", "/bin/true", "--", "/bin/true")
 	require.Contains(t, f.must("task", "explain", "lost", "t"), "the pool apart has no inter-node communication")
-	out, code := f.run("task", "add", "lost", "--id", "u", "--slots", "2", "--instances", "1", "--coordination", "/bin/true", "--", "/bin/true")
+	out, code = f.run("task", "add", "lost", "--id", "u", "--slots", "2", "--instances", "1", "--coordination", "/bin/true", "--", "/bin/true")
 	require.NotZero(t, code)
 	require.Contains(t, out, "InvalidPropertyValue")
 }

@@ -79,6 +79,43 @@ tasks:
 	require.Equal(t, tasks+lost, lines(begun))
 }
 
+// One node of a task that runs on two is killed: the task runs again as a whole, on the two that are left.
+func TestKilledNodeOfAMultiInstanceTask(t *testing.T) {
+	c := newCluster(t, options{members: 1, nodes: 0, tuning: []string{"--lease", "4s", "--grace", "2s", "--heartbeat", "500ms"}})
+	c.must("pool", "create", "pool", "--slots", "1", "--inter-node", "--nodes", "3")
+	token := c.token("--pool", "pool", "--uses", "3")
+	for i := range 3 {
+		c.addNode(fmt.Sprintf("node%d", i), token).start()
+	}
+	c.awaitNodes(3)
+	begun, release := filepath.Join(c.dir, "begun"), filepath.Join(c.dir, "release")
+	c.must("job", "create", "job", "--pool", "pool")
+	c.must("task", "add", "job", "--id", "gang", "--instances", "2", "--coordination", "/bin/sh -c 'pwd >> "+begun+"'", "--shell", "--",
+		fmt.Sprintf("echo primary >> %s; until [ -e %s ]; do sleep 0.1; done", begun, release))
+	waited := c.waitFor("job")
+	c.eventually(patience, "it runs", func() bool { return lines(begun) == 3 })
+
+	// The subtask's directory says which node has it.
+	victim := -1
+	for dir := range witness(t, begun) {
+		for i := range c.nodes {
+			if strings.HasPrefix(dir, filepath.Join(c.dir, c.nodes[i].name)+"/") && strings.HasSuffix(dir, "/gang/1/wd") {
+				victim = i
+			}
+		}
+	}
+	require.GreaterOrEqual(t, victim, 0)
+	for pid := range processesIn(t, filepath.Join(c.dir, c.nodes[victim].name)) {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	_ = c.nodes[victim].cmd.Wait()
+	c.eventually(patience, "it runs again", func() bool { return lines(begun) == 6 })
+	require.NoError(t, os.WriteFile(release, nil, 0o600))
+	c.requireDone(waited, "1 succeeded")
+	info := c.allTasks("job")["gang"].GetExecutionInfo()
+	require.EqualValues(t, []int32{1, 0}, []int32{info.GetRequeueCount(), info.GetRetryCount()})
+}
+
 func onlyNode(tasks map[string]*apiv1.Task) (node string) {
 	for _, task := range tasks {
 		node = task.GetNodeInfo().GetNodeId()
