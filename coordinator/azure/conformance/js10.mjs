@@ -443,9 +443,19 @@ async function resizing(node) {
     await expectCode("ConditionNotMet", () => client.pool.resize(pool, { targetDedicatedNodes: 1 }, { poolResizeOptions: { ifMatch: "0xBAD" } }));
   });
   await op("Pools_StopPoolResize", async () => {
-    await client.pool.resize(pool, { targetDedicatedNodes: 12 });
-    await expectCode("PoolBeingResized", () => client.pool.resize(pool, { targetDedicatedNodes: 1 }));
-    await client.pool.stopResize(pool);
+    // A quick farm may have resized its pool before it is told to stop: then it is asked for more.
+    const targets = [12, 18, 24];
+    for (const targetDedicatedNodes of targets) {
+      await client.pool.resize(pool, { targetDedicatedNodes });
+      try {
+        await expectCode("PoolBeingResized", () => client.pool.resize(pool, { targetDedicatedNodes }));
+        await client.pool.stopResize(pool);
+        break;
+      } catch (err) {
+        if (targetDedicatedNodes === targets.at(-1)) throw err;
+        await steady();
+      }
+    }
     await steady();
     equal((await client.pool.get(pool)).resizeErrors.map((e) => e.code), ["ResizeStopped"], "errors");
     await expectCode("OperationInvalidForCurrentState", () => client.pool.stopResize(pool));
