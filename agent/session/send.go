@@ -16,9 +16,18 @@ const (
 	// maxInFlight is how many batches may be on their way: while they are, what comes gathers into the next.
 	maxInFlight = 4
 	// reportGap is the least time between two batches. The first after a silence goes at once; a node that finishes hundreds of tasks a second costs
-	// the coordinator an entry in its log for each batch, not for each task.
-	reportGap = 4 * time.Millisecond
+	// the coordinator an entry in its log for each batch, not for each task, and waits for longer: it has tasks ahead.
+	reportGap, busyGap = 4 * time.Millisecond, 10 * time.Millisecond
+	// busyBatch is how many reports within a gap mean that a node is busy: one task ends with two or three.
+	busyBatch = 4
 )
+
+func gapAfter(reports int) time.Duration {
+	if reports >= busyBatch {
+		return busyGap
+	}
+	return reportGap
+}
 
 // send owns the sending side of the stream.
 func (s *session) send(ctx context.Context) error {
@@ -50,9 +59,9 @@ func (s *session) send(ctx context.Context) error {
 		if message == nil {
 			continue
 		}
-		if message.GetReports() != nil {
+		if sent := message.GetReports().GetReports(); len(sent) > 0 {
 			paused = true
-			gap.Reset(reportGap)
+			gap.Reset(gapAfter(len(sent)))
 		}
 		switch err := s.stream.Send(message); {
 		case errors.Is(err, io.EOF):

@@ -75,7 +75,7 @@ func simulatedRate(ctx context.Context, c *clustertest.Cluster, n int) (perSecon
 	if err := release(ctx, jobs, "job"); err != nil {
 		return 0, errors.Join(err, agents.Stop())
 	}
-	err = waitCompleted(ctx, jobs, "job", n)
+	err = waitCompleted(ctx, jobs, "job", n, pollBusy)
 	return float64(n) / time.Since(begun).Seconds(), errors.Join(err, agents.Stop())
 }
 
@@ -214,7 +214,7 @@ func runQueued(ctx context.Context, c *clustertest.Cluster, jobs apiv1.JobServic
 	if err := release(ctx, jobs, job); err != nil {
 		return errors.Join(err, agents.Stop())
 	}
-	return errors.Join(waitCompleted(ctx, jobs, job, n), agents.Stop())
+	return errors.Join(waitCompleted(ctx, jobs, job, n, pollBusy), agents.Stop())
 }
 
 func listing(ctx context.Context, b *bench, c *clustertest.Cluster, n int) error {
@@ -267,7 +267,7 @@ func manyAgents(ctx context.Context, b *bench) error {
 		if err := release(ctx, jobs, "job"); err != nil {
 			return errors.Join(err, agents.Stop())
 		}
-		if err := waitCompleted(ctx, jobs, "job", tasks); err != nil {
+		if err := waitCompleted(ctx, jobs, "job", tasks, pollBusy); err != nil {
 			return errors.Join(err, agents.Stop())
 		}
 		rate := float64(tasks) / time.Since(begun).Seconds()
