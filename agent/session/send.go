@@ -18,8 +18,8 @@ const (
 	// reportGap is the least time between two batches. The first after a silence goes at once; a node that finishes hundreds of tasks a second costs
 	// the coordinator an entry in its log for each batch, not for each task, and waits for longer: it has tasks ahead.
 	reportGap, busyGap = 4 * time.Millisecond, 10 * time.Millisecond
-	// busyBatch is how many reports within a gap mean that a node is busy: one task ends with two or three.
-	busyBatch = 4
+	// busyBatch is how many reports within a gap mean that a node is busy: one short task has one.
+	busyBatch = 2
 )
 
 func gapAfter(reports int) time.Duration {

@@ -8,7 +8,7 @@ import (
 )
 
 // runningLinger is how long "running" is held back: a task that ends meanwhile is reported once instead of twice.
-const runningLinger = 5 * time.Millisecond
+const runningLinger = 20 * time.Millisecond
 
 // Outbox holds the newest report of each attempt until it is acknowledged. One session at a time reads it. It is safe for
 // concurrent use.

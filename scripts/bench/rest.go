@@ -140,31 +140,58 @@ func (r *rest) addCollection(ctx context.Context, job string, first int) error {
 	return nil
 }
 
-// listAll walks through all pages of a job's tasks and returns what the first and the last took, in ms.
+// listAll walks through all pages of a job's tasks and returns the median of what the first and the last take, in ms.
 func (r *rest) listAll(ctx context.Context, job string) (first, last float64, pages int, err error) {
-	query := url.Values{"maxresults": {"1000"}}
+	start := url.Values{"maxresults": {"1000"}}
+	query := start
 	for {
-		var page struct {
-			Value []json.RawMessage `json:"value"`
-			Next  string            `json:"odata.nextLink"`
-		}
-		begun := time.Now()
-		if err := r.do(ctx, http.MethodGet, "/jobs/"+job+"/tasks", query, nil, &page); err != nil {
-			return 0, 0, 0, err
-		}
-		last = time.Since(begun).Seconds() * 1000
-		if pages++; pages == 1 {
-			first = last
-		}
-		if page.Next == "" {
-			return first, last, pages, nil
-		}
-		next, err := url.Parse(page.Next)
+		_, following, err := r.listPage(ctx, job, query)
 		if err != nil {
 			return 0, 0, 0, err
 		}
-		query = next.Query()
+		pages++
+		if following == nil {
+			break
+		}
+		query = following
 	}
+	if first, err = r.timePage(ctx, job, start); err == nil {
+		last, err = r.timePage(ctx, job, query)
+	}
+	return first, last, pages, err
+}
+
+func (r *rest) timePage(ctx context.Context, job string, query url.Values) (float64, error) {
+	var times []float64
+	for range 11 {
+		ms, _, err := r.listPage(ctx, job, query)
+		if err != nil {
+			return 0, err
+		}
+		times = append(times, ms)
+	}
+	return median(times), nil
+}
+
+// listPage returns what one page takes, also to read, and the query of the next; nil at the end.
+func (r *rest) listPage(ctx context.Context, job string, query url.Values) (ms float64, following url.Values, err error) {
+	var page struct {
+		Value []json.RawMessage `json:"value"`
+		Next  string            `json:"odata.nextLink"`
+	}
+	begun := time.Now()
+	if err := r.do(ctx, http.MethodGet, "/jobs/"+job+"/tasks", query, nil, &page); err != nil {
+		return 0, nil, err
+	}
+	ms = time.Since(begun).Seconds() * 1000
+	if page.Next == "" {
+		return ms, nil, nil
+	}
+	next, err := url.Parse(page.Next)
+	if err != nil {
+		return 0, nil, err
+	}
+	return ms, next.Query(), nil
 }
 
 // timeCounts is the median of what a job's task counts take, in ms.

@@ -5,6 +5,7 @@ package devfarm_test
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -194,8 +195,12 @@ tasks:
 		out, err := f.command("job", "wait", "big").CombinedOutput()
 		waited <- fmt.Sprintf("%s\nerr=%v", out, err)
 	}()
-	for _, mark := range []int{200, 700, 1200} {
-		require.Eventually(t, func() bool { return countLines(witness) >= mark }, time.Minute, 5*time.Millisecond)
+	const kills = 4
+	for mark := range kills {
+		// Any moment is as good as another.
+		mark = mark*tasks/(kills+1) + rand.IntN(tasks/(kills+1))
+		require.Eventually(t, func() bool { return countLines(witness) >= mark }, time.Minute, time.Millisecond)
+		t.Logf("killed after %d tasks", mark)
 		f.kill()
 		before := countLines(beats)
 		require.Eventually(t, func() bool { return countLines(beats) > before }, time.Minute, time.Millisecond,
