@@ -89,6 +89,8 @@ def equal(got, want, what):
 
 def unlike(sent, got, path=""):
     """The paths of what was sent and does not read back as it was sent."""
+    if path.endswith("/password"):
+        return [path] if got else []  # never shown
     if isinstance(sent, dict) and isinstance(got, dict):
         return [p for name in sent for p in unlike(sent[name], got.get(name), f"{path}/{name}")]
     if isinstance(sent, list) and isinstance(got, list) and len(sent) == len(got):
