@@ -49,20 +49,34 @@ func (c *Coordinator) AdminToken(ctx context.Context, account string, life time.
 func (c *Coordinator) EnsureAccount(ctx context.Context, id string) error {
 	accounts, ctx := apiv1.NewAccountServiceClient(c.local), AsAdmin(ctx, id)
 	return retryUntil(ctx, func(ctx context.Context) error {
-		rec, ok := c.state.Account(id)
-		switch {
-		case ok && (len(rec.SealedStore) > 0 || c.cfg.StoreUsers == nil):
-			return nil
-		case ok:
-			// It was made when accounts had no credentials of their own.
-			_, err := accounts.RegenerateStoreKey(ctx, &apiv1.RegenerateStoreKeyRequest{AccountId: id})
-			return err
+		attempt, cancel := context.WithTimeout(ctx, ensureAttempt)
+		defer cancel()
+		err := c.ensureAccount(attempt, accounts, id)
+		if err != nil && ctx.Err() == nil {
+			c.logger.Warn("the account can't be made yet: is the object store there, and its authority known?",
+				"account", id, "store", c.cfg.Store.Endpoint, "err", err)
 		}
-		req := &apiv1.CreateAccountRequest{AccountId: id}
-		if c.cfg.StoreUsers == nil {
-			req.Store = &apiv1.StoreAccess{AccessKey: c.cfg.Store.AccessKey, SecretKey: c.cfg.Store.SecretKey, SessionToken: c.cfg.Store.SessionToken}
-		}
-		_, err := accounts.CreateAccount(ctx, req)
 		return err
 	})
+}
+
+// ensureAttempt is how long one attempt may take: a store that does not answer is told of, not waited for in silence.
+const ensureAttempt = 10 * time.Second
+
+func (c *Coordinator) ensureAccount(ctx context.Context, accounts apiv1.AccountServiceClient, id string) error {
+	rec, ok := c.state.Account(id)
+	switch {
+	case ok && (len(rec.SealedStore) > 0 || c.cfg.StoreUsers == nil):
+		return nil
+	case ok:
+		// It was made when accounts had no credentials of their own.
+		_, err := accounts.RegenerateStoreKey(ctx, &apiv1.RegenerateStoreKeyRequest{AccountId: id})
+		return err
+	}
+	req := &apiv1.CreateAccountRequest{AccountId: id}
+	if c.cfg.StoreUsers == nil {
+		req.Store = &apiv1.StoreAccess{AccessKey: c.cfg.Store.AccessKey, SecretKey: c.cfg.Store.SecretKey, SessionToken: c.cfg.Store.SessionToken}
+	}
+	_, err := accounts.CreateAccount(ctx, req)
+	return err
 }
