@@ -107,21 +107,9 @@ func (s *diskStore) use(f func(*raftwal.WAL) error) error {
 
 // write is use for what changes the log, after a new attempt at opening one that could not be written.
 func (s *diskStore) write(f func(*raftwal.WAL) error) error {
-	s.mu.Lock()
-	if s.failed {
-		again, err := s.open()
-		if err != nil {
-			s.mu.Unlock()
-			return fmt.Errorf("open log again: %w", err)
-		}
-		err = s.wal.Close()
-		s.wal, s.failed = again, false
-		if err != nil {
-			s.mu.Unlock()
-			return err
-		}
+	if err := s.mend(); err != nil {
+		return fmt.Errorf("open log again: %w", err)
 	}
-	s.mu.Unlock()
 	err := s.use(f)
 	if err != nil {
 		s.mu.Lock()
@@ -129,6 +117,34 @@ func (s *diskStore) write(f func(*raftwal.WAL) error) error {
 		s.mu.Unlock()
 	}
 	return err
+}
+
+// mend opens the log anew after a failed write. What the disk holds of that is taken off: the library was told that it is not there, and goes on before it.
+func (s *diskStore) mend() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.failed {
+		return nil
+	}
+	last, err := s.wal.LastIndex()
+	if err != nil {
+		return err
+	}
+	again, err := s.open()
+	if err != nil {
+		return err
+	}
+	if end, err := again.LastIndex(); err != nil || end > last {
+		if err == nil {
+			err = again.DeleteRange(last+1, end)
+		}
+		if err != nil {
+			return errors.Join(err, again.Close())
+		}
+	}
+	old := s.wal
+	s.wal, s.failed = again, false
+	return old.Close()
 }
 
 // FirstIndex implements raft.LogStore.

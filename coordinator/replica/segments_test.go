@@ -115,3 +115,23 @@ func TestALogThatWasSealedRightBeforeACrashGoesOn(t *testing.T) {
 }
 
 func sumOf(entry *raft.Log) []byte { return binary.LittleEndian.AppendUint32(nil, entrySum(entry)) }
+
+// A write that failed may have reached the disk all the same. The library was told that it did not, and writes the same index again.
+func TestALogIsOpenedAnewAfterAFailedWrite(t *testing.T) {
+	s := openLog(t, t.TempDir())
+	appendLog(t, s, 1, 3, "kept")
+	behind, err := s.open()
+	require.NoError(t, err)
+	other := &diskStore{open: s.open, meta: s.meta, lock: s.lock, wal: behind}
+	appendLog(t, other, 4, 6, "failed")
+	require.NoError(t, behind.Close())
+
+	s.failed = true
+	appendLog(t, s, 4, 5, "new")
+	requireLog(t, s, 1, 3, "kept")
+	requireLog(t, s, 4, 5, "new")
+	last, err := s.LastIndex()
+	require.NoError(t, err)
+	require.EqualValues(t, 5, last)
+	require.NoError(t, s.Close())
+}

@@ -33,10 +33,11 @@ func (p *planner) claimant(c *cursor) *state.Run {
 	if !p.instances || c.job.Allowed == 0 {
 		return nil
 	}
+	able := len(p.candidates(c.job))
 	for i := c.run; i < len(c.job.Runs); i++ {
 		switch r := &c.job.Runs[i]; {
 		case r.First > r.Last:
-		case r.Instances > 0 && len(p.candidates(c.job)) >= int(r.Instances):
+		case r.Instances > 0 && able >= int(r.Instances):
 			return r
 		case r.Instances == 0 && r.Slots <= 1: // those that are too large for every node keep nothing else waiting
 			return nil
