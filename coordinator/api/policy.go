@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/batchyard/batchyard/coordinator/identity"
@@ -30,109 +31,124 @@ type rule struct {
 	cluster bool
 }
 
+// Rules that many methods share.
+var (
+	read, write               = rule{need: needRead}, rule{need: needWrite}
+	taskRead, taskWrite       = rule{need: needRead, task: true}, rule{need: needWrite, task: true}
+	clusterRead, clusterWrite = rule{need: needRead, cluster: true}, rule{need: needWrite, cluster: true}
+	clusterAdmin              = rule{need: needAdmin, cluster: true}
+)
+
 // policy is the access that each method needs. A method that is not in it is refused.
 func policy() map[string]rule {
-	read, write := rule{need: needRead}, rule{need: needWrite}
-	taskRead, taskWrite := rule{need: needRead, task: true}, rule{need: needWrite, task: true}
-	clusterRead, clusterWrite := rule{need: needRead, cluster: true}, rule{need: needWrite, cluster: true}
-	clusterAdmin := rule{need: needAdmin, cluster: true}
-	return map[string]rule{
-		apiv1.PoolService_CreatePool_FullMethodName:            write,
-		apiv1.PoolService_GetPool_FullMethodName:               read,
-		apiv1.PoolService_ListPools_FullMethodName:             read,
-		apiv1.PoolService_UpdatePool_FullMethodName:            write,
-		apiv1.PoolService_ReplacePoolProperties_FullMethodName: write,
-		apiv1.PoolService_DeletePool_FullMethodName:            write,
-		apiv1.PoolService_ResizePool_FullMethodName:            write,
-		apiv1.PoolService_StopPoolResize_FullMethodName:        write,
-		apiv1.PoolService_RemoveNodes_FullMethodName:           write,
-		apiv1.PoolService_EnableAutoScale_FullMethodName:       write,
-		apiv1.PoolService_DisableAutoScale_FullMethodName:      write,
-		apiv1.PoolService_EvaluateAutoScale_FullMethodName:     read,
-		apiv1.PoolService_ListPoolNodeCounts_FullMethodName:    read,
-
-		apiv1.NodeService_GetNode_FullMethodName:               read,
-		apiv1.NodeService_ListNodes_FullMethodName:             read,
-		apiv1.NodeService_DisableNodeScheduling_FullMethodName: write,
-		apiv1.NodeService_EnableNodeScheduling_FullMethodName:  write,
-
-		apiv1.NodeService_RebootNode_FullMethodName:                 write,
-		apiv1.NodeService_ReimageNode_FullMethodName:                write,
-		apiv1.NodeService_DeallocateNode_FullMethodName:             write,
-		apiv1.NodeService_StartNode_FullMethodName:                  write,
-		apiv1.NodeService_CreateNodeUser_FullMethodName:             write,
-		apiv1.NodeService_UpdateNodeUser_FullMethodName:             write,
-		apiv1.NodeService_DeleteNodeUser_FullMethodName:             write,
-		apiv1.NodeService_GetNodeRemoteLoginSettings_FullMethodName: read,
-		apiv1.NodeService_UploadNodeLogs_FullMethodName:             write,
-
-		apiv1.JobService_CreateJob_FullMethodName:     write,
-		apiv1.JobService_GetJob_FullMethodName:        taskRead,
-		apiv1.JobService_ListJobs_FullMethodName:      read,
-		apiv1.JobService_UpdateJob_FullMethodName:     taskWrite,
-		apiv1.JobService_ReplaceJob_FullMethodName:    taskWrite,
-		apiv1.JobService_DeleteJob_FullMethodName:     write,
-		apiv1.JobService_DisableJob_FullMethodName:    taskWrite,
-		apiv1.JobService_EnableJob_FullMethodName:     taskWrite,
-		apiv1.JobService_TerminateJob_FullMethodName:  taskWrite,
-		apiv1.JobService_GetTaskCounts_FullMethodName: taskRead,
-		apiv1.JobService_WatchJob_FullMethodName:      taskRead,
-
-		apiv1.JobScheduleService_CreateJobSchedule_FullMethodName:    write,
-		apiv1.JobScheduleService_GetJobSchedule_FullMethodName:       read,
-		apiv1.JobScheduleService_ListJobSchedules_FullMethodName:     read,
-		apiv1.JobScheduleService_UpdateJobSchedule_FullMethodName:    write,
-		apiv1.JobScheduleService_ReplaceJobSchedule_FullMethodName:   write,
-		apiv1.JobScheduleService_DeleteJobSchedule_FullMethodName:    write,
-		apiv1.JobScheduleService_DisableJobSchedule_FullMethodName:   write,
-		apiv1.JobScheduleService_EnableJobSchedule_FullMethodName:    write,
-		apiv1.JobScheduleService_TerminateJobSchedule_FullMethodName: write,
-
-		apiv1.JobService_ListPreparationAndReleaseTasks_FullMethodName: taskRead,
-
-		apiv1.TaskService_AddTasks_FullMethodName:       taskWrite,
-		apiv1.TaskService_GetTask_FullMethodName:        taskRead,
-		apiv1.TaskService_ListTasks_FullMethodName:      taskRead,
-		apiv1.TaskService_UpdateTask_FullMethodName:     taskWrite,
-		apiv1.TaskService_DeleteTask_FullMethodName:     taskWrite,
-		apiv1.TaskService_TerminateTask_FullMethodName:  taskWrite,
-		apiv1.TaskService_ReactivateTask_FullMethodName: taskWrite,
-		apiv1.TaskService_ListSubtasks_FullMethodName:   taskRead,
-		apiv1.TaskService_ExplainTask_FullMethodName:    taskRead,
-
-		apiv1.FileService_ListFiles_FullMethodName:         taskRead,
-		apiv1.FileService_GetFileProperties_FullMethodName: taskRead,
-		apiv1.FileService_ReadFile_FullMethodName:          taskRead,
-		apiv1.FileService_DeleteFile_FullMethodName:        taskWrite,
-
-		apiv1.ApplicationService_CreateApplication_FullMethodName: write,
-		apiv1.ApplicationService_GetApplication_FullMethodName:    read,
-		apiv1.ApplicationService_ListApplications_FullMethodName:  read,
-		apiv1.ApplicationService_UpdateApplication_FullMethodName: write,
-		apiv1.ApplicationService_DeleteApplication_FullMethodName: write,
-		apiv1.ApplicationService_CreatePackage_FullMethodName:     write,
-		apiv1.ApplicationService_ActivatePackage_FullMethodName:   write,
-		apiv1.ApplicationService_DeletePackage_FullMethodName:     write,
-
-		// What an account's own users may ask of an account, they may ask of their own only; see accountService.
-		apiv1.AccountService_CreateAccount_FullMethodName:        clusterAdmin,
-		apiv1.AccountService_GetAccount_FullMethodName:           clusterRead,
-		apiv1.AccountService_ListAccounts_FullMethodName:         clusterAdmin,
-		apiv1.AccountService_DeleteAccount_FullMethodName:        clusterAdmin,
-		apiv1.AccountService_GetAccountKeys_FullMethodName:       clusterWrite,
-		apiv1.AccountService_RegenerateAccountKey_FullMethodName: clusterWrite,
-		apiv1.AccountService_GetStore_FullMethodName:             clusterWrite,
-		apiv1.AccountService_SetStore_FullMethodName:             clusterAdmin,
-		apiv1.AccountService_RegenerateStoreKey_FullMethodName:   clusterWrite,
-		apiv1.AccountService_IssueToken_FullMethodName:           clusterWrite,
-
-		apiv1.ClusterService_GetCluster_FullMethodName:   clusterRead,
-		apiv1.ClusterService_JoinCluster_FullMethodName:  {need: needOwn, cluster: true},
-		apiv1.ClusterService_AddMember_FullMethodName:    {need: needOwn, cluster: true},
-		apiv1.ClusterService_RemoveMember_FullMethodName: clusterAdmin,
-		// Of one's own account for nodes; tokens for coordinators are for administrators, see clusterService.
-		apiv1.ClusterService_CreateJoinToken_FullMethodName: clusterWrite,
+	out := map[string]rule{}
+	for _, part := range []map[string]rule{poolPolicy, jobPolicy, accountPolicy} {
+		maps.Copy(out, part)
 	}
+	return out
+}
+
+// poolPolicy is about pools and their nodes.
+var poolPolicy = map[string]rule{
+	apiv1.PoolService_CreatePool_FullMethodName:            write,
+	apiv1.PoolService_GetPool_FullMethodName:               read,
+	apiv1.PoolService_ListPools_FullMethodName:             read,
+	apiv1.PoolService_UpdatePool_FullMethodName:            write,
+	apiv1.PoolService_ReplacePoolProperties_FullMethodName: write,
+	apiv1.PoolService_DeletePool_FullMethodName:            write,
+	apiv1.PoolService_ResizePool_FullMethodName:            write,
+	apiv1.PoolService_StopPoolResize_FullMethodName:        write,
+	apiv1.PoolService_RemoveNodes_FullMethodName:           write,
+	apiv1.PoolService_EnableAutoScale_FullMethodName:       write,
+	apiv1.PoolService_DisableAutoScale_FullMethodName:      write,
+	apiv1.PoolService_EvaluateAutoScale_FullMethodName:     read,
+	apiv1.PoolService_ListPoolNodeCounts_FullMethodName:    read,
+
+	apiv1.NodeService_GetNode_FullMethodName:                    read,
+	apiv1.NodeService_ListNodes_FullMethodName:                  read,
+	apiv1.NodeService_DisableNodeScheduling_FullMethodName:      write,
+	apiv1.NodeService_EnableNodeScheduling_FullMethodName:       write,
+	apiv1.NodeService_RebootNode_FullMethodName:                 write,
+	apiv1.NodeService_ReimageNode_FullMethodName:                write,
+	apiv1.NodeService_DeallocateNode_FullMethodName:             write,
+	apiv1.NodeService_StartNode_FullMethodName:                  write,
+	apiv1.NodeService_CreateNodeUser_FullMethodName:             write,
+	apiv1.NodeService_UpdateNodeUser_FullMethodName:             write,
+	apiv1.NodeService_DeleteNodeUser_FullMethodName:             write,
+	apiv1.NodeService_GetNodeRemoteLoginSettings_FullMethodName: read,
+	apiv1.NodeService_UploadNodeLogs_FullMethodName:             write,
+}
+
+// jobPolicy is about jobs, what makes them, their tasks and files.
+var jobPolicy = map[string]rule{
+	apiv1.JobService_CreateJob_FullMethodName:                      write,
+	apiv1.JobService_GetJob_FullMethodName:                         taskRead,
+	apiv1.JobService_ListJobs_FullMethodName:                       read,
+	apiv1.JobService_UpdateJob_FullMethodName:                      taskWrite,
+	apiv1.JobService_ReplaceJob_FullMethodName:                     taskWrite,
+	apiv1.JobService_DeleteJob_FullMethodName:                      write,
+	apiv1.JobService_DisableJob_FullMethodName:                     taskWrite,
+	apiv1.JobService_EnableJob_FullMethodName:                      taskWrite,
+	apiv1.JobService_TerminateJob_FullMethodName:                   taskWrite,
+	apiv1.JobService_GetTaskCounts_FullMethodName:                  taskRead,
+	apiv1.JobService_WatchJob_FullMethodName:                       taskRead,
+	apiv1.JobService_ListPreparationAndReleaseTasks_FullMethodName: taskRead,
+
+	apiv1.JobScheduleService_CreateJobSchedule_FullMethodName:    write,
+	apiv1.JobScheduleService_GetJobSchedule_FullMethodName:       read,
+	apiv1.JobScheduleService_ListJobSchedules_FullMethodName:     read,
+	apiv1.JobScheduleService_UpdateJobSchedule_FullMethodName:    write,
+	apiv1.JobScheduleService_ReplaceJobSchedule_FullMethodName:   write,
+	apiv1.JobScheduleService_DeleteJobSchedule_FullMethodName:    write,
+	apiv1.JobScheduleService_DisableJobSchedule_FullMethodName:   write,
+	apiv1.JobScheduleService_EnableJobSchedule_FullMethodName:    write,
+	apiv1.JobScheduleService_TerminateJobSchedule_FullMethodName: write,
+
+	apiv1.TaskService_AddTasks_FullMethodName:       taskWrite,
+	apiv1.TaskService_GetTask_FullMethodName:        taskRead,
+	apiv1.TaskService_ListTasks_FullMethodName:      taskRead,
+	apiv1.TaskService_UpdateTask_FullMethodName:     taskWrite,
+	apiv1.TaskService_DeleteTask_FullMethodName:     taskWrite,
+	apiv1.TaskService_TerminateTask_FullMethodName:  taskWrite,
+	apiv1.TaskService_ReactivateTask_FullMethodName: taskWrite,
+	apiv1.TaskService_ListSubtasks_FullMethodName:   taskRead,
+	apiv1.TaskService_ExplainTask_FullMethodName:    taskRead,
+
+	apiv1.FileService_ListFiles_FullMethodName:         taskRead,
+	apiv1.FileService_GetFileProperties_FullMethodName: taskRead,
+	apiv1.FileService_ReadFile_FullMethodName:          taskRead,
+	apiv1.FileService_DeleteFile_FullMethodName:        taskWrite,
+}
+
+// accountPolicy is about applications, accounts and the cluster.
+var accountPolicy = map[string]rule{
+	apiv1.ApplicationService_CreateApplication_FullMethodName: write,
+	apiv1.ApplicationService_GetApplication_FullMethodName:    read,
+	apiv1.ApplicationService_ListApplications_FullMethodName:  read,
+	apiv1.ApplicationService_UpdateApplication_FullMethodName: write,
+	apiv1.ApplicationService_DeleteApplication_FullMethodName: write,
+	apiv1.ApplicationService_CreatePackage_FullMethodName:     write,
+	apiv1.ApplicationService_ActivatePackage_FullMethodName:   write,
+	apiv1.ApplicationService_DeletePackage_FullMethodName:     write,
+
+	// What an account's own users may ask of an account, they may ask of their own only; see accountService.
+	apiv1.AccountService_CreateAccount_FullMethodName:        clusterAdmin,
+	apiv1.AccountService_GetAccount_FullMethodName:           clusterRead,
+	apiv1.AccountService_ListAccounts_FullMethodName:         clusterAdmin,
+	apiv1.AccountService_DeleteAccount_FullMethodName:        clusterAdmin,
+	apiv1.AccountService_GetAccountKeys_FullMethodName:       clusterWrite,
+	apiv1.AccountService_RegenerateAccountKey_FullMethodName: clusterWrite,
+	apiv1.AccountService_GetStore_FullMethodName:             clusterWrite,
+	apiv1.AccountService_SetStore_FullMethodName:             clusterAdmin,
+	apiv1.AccountService_RegenerateStoreKey_FullMethodName:   clusterWrite,
+	apiv1.AccountService_IssueToken_FullMethodName:           clusterWrite,
+
+	apiv1.ClusterService_GetCluster_FullMethodName:   clusterRead,
+	apiv1.ClusterService_JoinCluster_FullMethodName:  {need: needOwn, cluster: true},
+	apiv1.ClusterService_AddMember_FullMethodName:    {need: needOwn, cluster: true},
+	apiv1.ClusterService_RemoveMember_FullMethodName: clusterAdmin,
+	// Of one's own account for nodes; tokens for coordinators are for administrators, see clusterService.
+	apiv1.ClusterService_CreateJoinToken_FullMethodName: clusterWrite,
 }
 
 // allows says whether the access is enough for what the method needs.
