@@ -65,6 +65,7 @@ type session struct {
 	jobs      apiv1.JobServiceClient
 	schedules apiv1.JobScheduleServiceClient
 	tasks     apiv1.TaskServiceClient
+	failures  apiv1.FailureServiceClient
 	files     apiv1.FileServiceClient
 	apps      apiv1.ApplicationServiceClient
 	accounts  apiv1.AccountServiceClient
@@ -92,7 +93,8 @@ func (f *factory) connect() (*session, error) {
 		Client: c, context: chosen,
 		pools: apiv1.NewPoolServiceClient(c), nodes: apiv1.NewNodeServiceClient(c),
 		jobs: apiv1.NewJobServiceClient(c), tasks: apiv1.NewTaskServiceClient(c),
-		files: apiv1.NewFileServiceClient(c), apps: apiv1.NewApplicationServiceClient(c),
+		failures: apiv1.NewFailureServiceClient(c),
+		files:    apiv1.NewFileServiceClient(c), apps: apiv1.NewApplicationServiceClient(c),
 		schedules: apiv1.NewJobScheduleServiceClient(c),
 		accounts:  apiv1.NewAccountServiceClient(c), cluster: apiv1.NewClusterServiceClient(c),
 	}, nil

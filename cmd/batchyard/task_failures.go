@@ -3,14 +3,13 @@ package main
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/batchyard/batchyard/cmd/batchyard/render"
-	"github.com/batchyard/batchyard/internal/batcherr"
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 )
 
@@ -40,24 +39,36 @@ func groupFailures(tasks []*apiv1.Task) []*apiv1.TaskFailureGroup {
 	return out
 }
 
+// listFailures shows what the coordinator has counted; under a filter it counts what the filter leaves.
 func listFailures(ctx context.Context, f *factory, s *session, job, filter string) error {
-	tasks, _, err := collect(ctx, listFlags{filter: filter}, s.listTasks(job))
-	if err != nil {
-		return err
+	var groups []*apiv1.TaskFailureGroup
+	if filter == failedFilter {
+		resp, err := s.failures.ListFailures(ctx, &apiv1.ListFailuresRequest{JobId: job})
+		if err != nil {
+			return err
+		}
+		groups = resp.GetGroups()
+	} else {
+		tasks, _, err := collect(ctx, listFlags{filter: filter}, s.listTasks(job))
+		if err != nil {
+			return err
+		}
+		groups = groupFailures(tasks)
 	}
 	table := render.NewTable(">TASKS", "FAILURE", ">EXIT", "MESSAGE", "EXAMPLE")
-	return list(f, groupFailures(tasks), nil, table, func(g *apiv1.TaskFailureGroup) []string {
-		return []string{number(g.GetTasks()), g.GetCode(), optional(g.ExitCode), g.GetMessage(), g.GetExampleTaskId()}
+	return list(f, groups, nil, table, func(g *apiv1.TaskFailureGroup) []string {
+		code := g.GetCode()
+		if g.GetOther() {
+			code = "(other)"
+		}
+		return []string{number(g.GetTasks()), code, optional(g.ExitCode), g.GetMessage(), g.GetExampleTaskId()}
 	})
 }
-
-// retryPipeline is how many tasks are reactivated at once.
-const retryPipeline = 16
 
 type taskRetryOptions struct {
 	code string
 	exit int32
-	set  bool
+	ids  []string
 }
 
 func newTaskRetryCommand(f *factory) *cobra.Command {
@@ -65,49 +76,54 @@ func newTaskRetryCommand(f *factory) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "retry JOB",
 		Short: "Run all failed tasks of a job again",
-		Long: `Run the failed tasks of a job again, all of them or those that failed in one way (see ` + "`task list --failed --group`" + `). Their retry counts
-begin anew. A task that has been reactivated or deleted meanwhile is passed over.`,
-		Example:           "  batchyard task retry work\n  batchyard task retry work --exit-code 137\n  batchyard task retry work --code BlobNotFound",
+		Long: `Run the failed tasks of a job again, all of them or those that failed in one way (see ` + "`task list --failed --group`" + `) or have
+certain numbers for ids. Their retry counts begin anew. A task that has been reactivated or deleted meanwhile is passed over, so that the command can be
+repeated.`,
+		Example: "  batchyard task retry work\n  batchyard task retry work --exit-code 137\n  batchyard task retry work --code BlobNotFound\n" +
+			"  batchyard task retry work --ids 1-500,777",
 		Args:              exactly(1),
 		ValidArgsFunction: completeIDs(f, jobIDs),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			opts.set = cmd.Flags().Changed("exit-code")
-			return f.withSession(func(s *session) error { return opts.run(cmd.Context(), f, s, args[0]) })
+			req := &apiv1.RetryTasksRequest{JobId: args[0], Code: opts.code}
+			if cmd.Flags().Changed("exit-code") {
+				req.ExitCode = &opts.exit
+			}
+			var err error
+			if req.IdRanges, err = idRanges(opts.ids); err != nil {
+				return err
+			}
+			return f.withSession(func(s *session) error { return retryTasks(cmd.Context(), f, s, req) })
 		},
 	}
 	cmd.Flags().StringVar(&opts.code, "code", "", "only tasks with this failure code")
 	cmd.Flags().Int32Var(&opts.exit, "exit-code", 0, "only tasks that ended with this exit code")
+	cmd.Flags().StringSliceVar(&opts.ids, "ids", nil, "only tasks whose ids are these numbers: FIRST-LAST or NUMBER, separated by commas")
 	return cmd
 }
 
-func (o *taskRetryOptions) run(ctx context.Context, f *factory, s *session, job string) error {
-	filter := failedFilter
-	if o.set {
-		filter += fmt.Sprintf(" and executionInfo/exitCode eq %d", o.exit)
+// idRanges reads 1-500 or 777.
+func idRanges(texts []string) (out []*apiv1.TaskIdRange, err error) {
+	for _, text := range texts {
+		first, last, found := strings.Cut(strings.TrimSpace(text), "-")
+		if !found {
+			last = first
+		}
+		from, err1 := strconv.ParseInt(first, 10, 32)
+		to, err2 := strconv.ParseInt(last, 10, 32)
+		if err1 != nil || err2 != nil || from < 0 || to < from {
+			return nil, usagef("--ids %q: expected a number, or FIRST-LAST", text)
+		}
+		out = append(out, &apiv1.TaskIdRange{Start: int32(from), End: int32(to)})
 	}
-	tasks, _, err := collect(ctx, listFlags{filter: filter}, s.listTasks(job))
+	return out, nil
+}
+
+func retryTasks(ctx context.Context, f *factory, s *session, req *apiv1.RetryTasksRequest) error {
+	meter := f.newMeter("tasks", -1, countUnit)
+	retried, err := s.RetryTasks(ctx, req, func(p *apiv1.RetryProgress) { meter.set(p.GetRetried(), -1) })
+	meter.finish()
 	if err != nil {
 		return err
 	}
-	if o.code != "" {
-		tasks = slices.DeleteFunc(tasks, func(t *apiv1.Task) bool { return t.GetExecutionInfo().GetFailureInfo().GetCode() != o.code })
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(retryPipeline)
-	for _, t := range tasks {
-		g.Go(func() error {
-			_, err := s.tasks.ReactivateTask(ctx, &apiv1.ReactivateTaskRequest{JobId: job, TaskId: t.GetId()})
-			if batcherr.HasCode(err, batcherr.CodeTaskNotCompleted) || batcherr.HasCode(err, batcherr.CodeTaskNotFound) {
-				return nil
-			}
-			if err != nil {
-				return fmt.Errorf("task %s: %w", t.GetId(), err)
-			}
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	return f.say("%s of job %s run again", plural(len(tasks), "task"), render.Plain(job))
+	return f.say("%s of job %s run again", plural(int(retried), "task"), render.Plain(req.GetJobId()))
 }

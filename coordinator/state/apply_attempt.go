@@ -199,6 +199,9 @@ func (t *txn) specNumber(j *job, key TaskKey) uint32 {
 func (t *txn) finish(j *job, key TaskKey, exec *raftlogv1.TaskExecution, slots int32, out lifecycle.Outcome) {
 	exec.Succeeded, exec.Failure, exec.Satisfied = out.Succeeded, out.Failure, out.Satisfied
 	t.move(j, exec, completed, slots)
+	if !out.Succeeded {
+		t.countFailure(j, key.Task, exec)
+	}
 	if j.rec.Job.GetUsesTaskDependencies() {
 		if id := t.entry(key).Id; out.Satisfied {
 			t.release(j, id)

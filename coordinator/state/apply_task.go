@@ -309,6 +309,7 @@ func (t *txn) deleteTask(c *raftlogv1.DeleteTask) Result {
 	exec, entry := t.execution(key), t.entry(key)
 	spec := t.spec(j, entry.Spec)
 	t.countOut(j, exec, slotsOf(spec))
+	t.uncountFailure(j, exec.FailureKind)
 	t.dropSubtasks(key, instancesOf(spec), j.rec.Job.Id, entry.Id)
 	for _, uid := range j.held[key] {
 		t.nodes[uid].held[key].exec = nil
@@ -340,17 +341,5 @@ func (t *txn) reactivateTask(c *raftlogv1.ReactivateTask) Result {
 	if exec.Succeeded {
 		return refused(batcherr.Of(batcherr.CodeTaskSucceeded))
 	}
-	exec = t.change(key)
-	entry := t.entry(key)
-	t.move(j, exec, queued, slotsOf(t.spec(j, entry.Spec)))
-	exec.RetryCount, exec.LastRetryTime = 0, 0
-	exec.ExitCode, exec.Failure = nil, nil
-	exec.StartTime, exec.EndTime, exec.UserCpu, exec.KernelCpu = 0, 0, 0, 0
-	hopeless := !exec.Satisfied
-	exec.Satisfied = false
-	if hopeless && j.rec.Job.GetUsesTaskDependencies() {
-		t.spread(j, entry.Id, false)
-	}
-	t.enqueue(j, key, entry.Spec)
-	return t.touch(key, exec)
+	return t.touch(key, t.reactivate(j, key))
 }

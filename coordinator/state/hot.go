@@ -71,7 +71,9 @@ type job struct {
 	key    string // account, 0, lower-case id
 	rec    *raftlogv1.JobRecord
 	counts *raftlogv1.JobCounts
-	queue  *queue
+	// failures count its failed tasks by what went wrong.
+	failures failures
+	queue    *queue
 	// held maps the job's tasks that nodes hold to the nodes; a task may be held twice while an old attempt is being stopped.
 	held  map[TaskKey][]uint64
 	specs map[uint32]*apiv1.Task

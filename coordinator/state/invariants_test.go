@@ -65,6 +65,7 @@ func checkInvariants(t require.TestingT, s *Store) {
 	for _, j := range s.jobByUID {
 		tasks := storedTasks(t, s, j)
 		checkCounts(t, j, tasks)
+		checkFailures(t, j, tasks)
 		checkQueue(t, j, tasks)
 		checkHeldTasks(t, s, j, tasks)
 		checkWaiting(t, s, j, tasks)
@@ -468,6 +469,11 @@ func dumpHot(s *Store) string {
 
 func dumpJob(line func(string, ...any), j *job) {
 	line("job %q %x counts %x last %q", j.key, encode(j.rec), encode(j.counts), j.lastID)
+	for n, k := range j.failures {
+		if k != nil {
+			line(" failures %d %x", n, encode(k))
+		}
+	}
 	j.queue.runs.Ascend(func(r Run) bool {
 		line(" run %v", r)
 		return true

@@ -34,10 +34,11 @@ const (
 	tableMember    = 'm' // id → MemberRecord
 	tableSite      = 'w' // job, node → JobNode
 	tableSubtask   = 'g' // job, task, instance → SubtaskRecord
+	tableFailure   = 'F' // job, kind → FailureKind
 )
 
 // jobTables are the tables whose keys begin with a job's number.
-var jobTables = [...]byte{tableCounts, tableSpec, tableSpecHash, tableEntry, tableExecution, tableTaskID, tableQueue, tableDependent, tableRanges, tableSatisfied, tableHopeless, tableLastID, tableSite, tableSubtask}
+var jobTables = [...]byte{tableCounts, tableSpec, tableSpecHash, tableEntry, tableExecution, tableTaskID, tableQueue, tableDependent, tableRanges, tableSatisfied, tableHopeless, tableLastID, tableSite, tableSubtask, tableFailure}
 
 func keyName(table byte, name string) []byte { return append([]byte{table}, name...) }
 

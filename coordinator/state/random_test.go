@@ -373,7 +373,9 @@ func (c *chooser) taskChange() any {
 			task = rapid.SampledFrom(ids).Draw(c.T, "existing")
 		}
 	}
-	switch rapid.IntRange(0, 6).Draw(c.T, "task change") {
+	switch rapid.IntRange(0, 7).Draw(c.T, "task change") {
+	case 7:
+		return c.retryTasks(job)
 	case 0:
 		return &raftlogv1.DeleteTask{JobId: job, TaskId: task}
 	case 1, 2:

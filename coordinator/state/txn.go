@@ -23,15 +23,16 @@ var marshaller = proto.MarshalOptions{Deterministic: true}
 // preconditions before it changes anything. A fault of the disk or of a record panics: a replica that cannot apply must not go on.
 type txn struct {
 	*Store
-	now     int64
-	account string
-	writes  map[string][]byte // nil deletes
-	ranges  [][2][]byte       // range deletions, before the writes
-	execs   map[TaskKey]*execution
-	dirty   map[*job]bool // counts to write
-	queues  map[*job]bool // runs to write
-	totals  map[*node]bool
-	events  events
+	now      int64
+	account  string
+	writes   map[string][]byte // nil deletes
+	ranges   [][2][]byte       // range deletions, before the writes
+	execs    map[TaskKey]*execution
+	dirty    map[*job]bool       // counts to write
+	queues   map[*job]bool       // runs to write
+	failures map[failureKey]bool // counts to write
+	totals   map[*node]bool
+	events   events
 }
 
 type execution struct {
@@ -41,13 +42,14 @@ type execution struct {
 
 func (s *Store) newTxn() *txn {
 	return &txn{
-		Store:  s,
-		writes: map[string][]byte{},
-		execs:  map[TaskKey]*execution{},
-		dirty:  map[*job]bool{},
-		queues: map[*job]bool{},
-		totals: map[*node]bool{},
-		events: newEvents(),
+		Store:    s,
+		writes:   map[string][]byte{},
+		execs:    map[TaskKey]*execution{},
+		dirty:    map[*job]bool{},
+		queues:   map[*job]bool{},
+		failures: map[failureKey]bool{},
+		totals:   map[*node]bool{},
+		events:   newEvents(),
 	}
 }
 
@@ -316,6 +318,7 @@ func (t *txn) commit(index uint64) error {
 				func(first uint64) { t.delete(keyTask(tableQueue, j.rec.Uid, first)) })
 		}
 	}
+	t.writeFailures()
 	for n := range t.totals {
 		if t.nodes[n.rec.Uid] == n {
 			t.putProto(keyNumber(tableNodeStats, n.rec.Uid), n.totals)

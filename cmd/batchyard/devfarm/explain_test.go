@@ -68,6 +68,12 @@ func TestFailuresAreCountedAndRetried(t *testing.T) {
 	_, _ = f.run("job", "wait", "work")
 	require.NotContains(t, f.must("task", "list", "work", "--failed", "--group"), "FailureExitCode")
 	require.Contains(t, f.must("task", "retry", "work", "--code", "BlobNotFound"), "0 tasks of job work run again")
+	require.Contains(t, f.must("task", "retry", "work", "--ids", "1-5,77"), "0 tasks of job work run again")
+	require.Contains(t, f.must("task", "list", "work", "--failed", "--group", "--filter", "id eq 'd'"), "CommandProgramNotFound")
+	require.Contains(t, f.must("task", "retry", "work"), "1 task of job work run again")
+	out, code := f.run("task", "retry", "work", "--ids", "5-1")
+	require.NotZero(t, code)
+	require.Contains(t, out, "expected a number")
 }
 
 func (f *farm) must(args ...string) string {

@@ -29,10 +29,12 @@ type TaskFailureGroup struct {
 	// Absent where the command did not end by itself.
 	ExitCode *int32 `protobuf:"varint,2,opt,name=exit_code,json=exitCode,proto3,oneof" json:"exit_code,omitempty"`
 	Tasks    int64  `protobuf:"varint,3,opt,name=tasks,proto3" json:"tasks,omitempty"`
-	// Message of the first of them.
+	// Message of one of them.
 	Message string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
-	// Id of the first of them.
+	// Id of one of them; absent where the task that was the newest has run again or is gone.
 	ExampleTaskId string `protobuf:"bytes,5,opt,name=example_task_id,json=exampleTaskId,proto3" json:"example_task_id,omitempty"`
+	// Failures of more kinds than are told apart.
+	Other         bool `protobuf:"varint,6,opt,name=other,proto3" json:"other,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -102,19 +104,268 @@ func (x *TaskFailureGroup) GetExampleTaskId() string {
 	return ""
 }
 
+func (x *TaskFailureGroup) GetOther() bool {
+	if x != nil {
+		return x.Other
+	}
+	return false
+}
+
+type ListFailuresRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFailuresRequest) Reset() {
+	*x = ListFailuresRequest{}
+	mi := &file_batchyard_api_v1_failures_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFailuresRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFailuresRequest) ProtoMessage() {}
+
+func (x *ListFailuresRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_failures_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFailuresRequest.ProtoReflect.Descriptor instead.
+func (*ListFailuresRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_failures_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ListFailuresRequest) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+type ListFailuresResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Groups []*TaskFailureGroup    `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	// Failed tasks altogether.
+	Tasks         int64 `protobuf:"varint,2,opt,name=tasks,proto3" json:"tasks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFailuresResponse) Reset() {
+	*x = ListFailuresResponse{}
+	mi := &file_batchyard_api_v1_failures_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFailuresResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFailuresResponse) ProtoMessage() {}
+
+func (x *ListFailuresResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_failures_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFailuresResponse.ProtoReflect.Descriptor instead.
+func (*ListFailuresResponse) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_failures_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ListFailuresResponse) GetGroups() []*TaskFailureGroup {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *ListFailuresResponse) GetTasks() int64 {
+	if x != nil {
+		return x.Tasks
+	}
+	return 0
+}
+
+// RetryTasksRequest selects failed tasks; a field that is absent selects all.
+type RetryTasksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	JobId string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// Azure Batch code of the failure.
+	Code     string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	ExitCode *int32 `protobuf:"varint,3,opt,name=exit_code,json=exitCode,proto3,oneof" json:"exit_code,omitempty"`
+	// Tasks whose ids are these numbers.
+	IdRanges      []*TaskIdRange `protobuf:"bytes,4,rep,name=id_ranges,json=idRanges,proto3" json:"id_ranges,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryTasksRequest) Reset() {
+	*x = RetryTasksRequest{}
+	mi := &file_batchyard_api_v1_failures_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryTasksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryTasksRequest) ProtoMessage() {}
+
+func (x *RetryTasksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_failures_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryTasksRequest.ProtoReflect.Descriptor instead.
+func (*RetryTasksRequest) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_failures_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RetryTasksRequest) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *RetryTasksRequest) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *RetryTasksRequest) GetExitCode() int32 {
+	if x != nil && x.ExitCode != nil {
+		return *x.ExitCode
+	}
+	return 0
+}
+
+func (x *RetryTasksRequest) GetIdRanges() []*TaskIdRange {
+	if x != nil {
+		return x.IdRanges
+	}
+	return nil
+}
+
+type RetryProgress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tasks that run again by now.
+	Retried int64 `protobuf:"varint,1,opt,name=retried,proto3" json:"retried,omitempty"`
+	// Tasks that were looked at.
+	Examined      int64 `protobuf:"varint,2,opt,name=examined,proto3" json:"examined,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryProgress) Reset() {
+	*x = RetryProgress{}
+	mi := &file_batchyard_api_v1_failures_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryProgress) ProtoMessage() {}
+
+func (x *RetryProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_failures_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryProgress.ProtoReflect.Descriptor instead.
+func (*RetryProgress) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_failures_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RetryProgress) GetRetried() int64 {
+	if x != nil {
+		return x.Retried
+	}
+	return 0
+}
+
+func (x *RetryProgress) GetExamined() int64 {
+	if x != nil {
+		return x.Examined
+	}
+	return 0
+}
+
 var File_batchyard_api_v1_failures_proto protoreflect.FileDescriptor
 
 const file_batchyard_api_v1_failures_proto_rawDesc = "" +
 	"\n" +
-	"\x1fbatchyard/api/v1/failures.proto\x12\x10batchyard.api.v1\"\xae\x01\n" +
+	"\x1fbatchyard/api/v1/failures.proto\x12\x10batchyard.api.v1\x1a\x1bbatchyard/api/v1/task.proto\"\xc4\x01\n" +
 	"\x10TaskFailureGroup\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12 \n" +
 	"\texit_code\x18\x02 \x01(\x05H\x00R\bexitCode\x88\x01\x01\x12\x14\n" +
 	"\x05tasks\x18\x03 \x01(\x03R\x05tasks\x12\x18\n" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12&\n" +
-	"\x0fexample_task_id\x18\x05 \x01(\tR\rexampleTaskIdB\f\n" +
+	"\x0fexample_task_id\x18\x05 \x01(\tR\rexampleTaskId\x12\x14\n" +
+	"\x05other\x18\x06 \x01(\bR\x05otherB\f\n" +
 	"\n" +
-	"_exit_codeB=Z;github.com/batchyard/batchyard/proto/batchyard/api/v1;apiv1b\x06proto3"
+	"_exit_code\",\n" +
+	"\x13ListFailuresRequest\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\"h\n" +
+	"\x14ListFailuresResponse\x12:\n" +
+	"\x06groups\x18\x01 \x03(\v2\".batchyard.api.v1.TaskFailureGroupR\x06groups\x12\x14\n" +
+	"\x05tasks\x18\x02 \x01(\x03R\x05tasks\"\xaa\x01\n" +
+	"\x11RetryTasksRequest\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12 \n" +
+	"\texit_code\x18\x03 \x01(\x05H\x00R\bexitCode\x88\x01\x01\x12:\n" +
+	"\tid_ranges\x18\x04 \x03(\v2\x1d.batchyard.api.v1.TaskIdRangeR\bidRangesB\f\n" +
+	"\n" +
+	"_exit_code\"E\n" +
+	"\rRetryProgress\x12\x18\n" +
+	"\aretried\x18\x01 \x01(\x03R\aretried\x12\x1a\n" +
+	"\bexamined\x18\x02 \x01(\x03R\bexamined2\xc5\x01\n" +
+	"\x0eFailureService\x12]\n" +
+	"\fListFailures\x12%.batchyard.api.v1.ListFailuresRequest\x1a&.batchyard.api.v1.ListFailuresResponse\x12T\n" +
+	"\n" +
+	"RetryTasks\x12#.batchyard.api.v1.RetryTasksRequest\x1a\x1f.batchyard.api.v1.RetryProgress0\x01B=Z;github.com/batchyard/batchyard/proto/batchyard/api/v1;apiv1b\x06proto3"
 
 var (
 	file_batchyard_api_v1_failures_proto_rawDescOnce sync.Once
@@ -128,16 +379,27 @@ func file_batchyard_api_v1_failures_proto_rawDescGZIP() []byte {
 	return file_batchyard_api_v1_failures_proto_rawDescData
 }
 
-var file_batchyard_api_v1_failures_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_batchyard_api_v1_failures_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_batchyard_api_v1_failures_proto_goTypes = []any{
-	(*TaskFailureGroup)(nil), // 0: batchyard.api.v1.TaskFailureGroup
+	(*TaskFailureGroup)(nil),     // 0: batchyard.api.v1.TaskFailureGroup
+	(*ListFailuresRequest)(nil),  // 1: batchyard.api.v1.ListFailuresRequest
+	(*ListFailuresResponse)(nil), // 2: batchyard.api.v1.ListFailuresResponse
+	(*RetryTasksRequest)(nil),    // 3: batchyard.api.v1.RetryTasksRequest
+	(*RetryProgress)(nil),        // 4: batchyard.api.v1.RetryProgress
+	(*TaskIdRange)(nil),          // 5: batchyard.api.v1.TaskIdRange
 }
 var file_batchyard_api_v1_failures_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	0, // 0: batchyard.api.v1.ListFailuresResponse.groups:type_name -> batchyard.api.v1.TaskFailureGroup
+	5, // 1: batchyard.api.v1.RetryTasksRequest.id_ranges:type_name -> batchyard.api.v1.TaskIdRange
+	1, // 2: batchyard.api.v1.FailureService.ListFailures:input_type -> batchyard.api.v1.ListFailuresRequest
+	3, // 3: batchyard.api.v1.FailureService.RetryTasks:input_type -> batchyard.api.v1.RetryTasksRequest
+	2, // 4: batchyard.api.v1.FailureService.ListFailures:output_type -> batchyard.api.v1.ListFailuresResponse
+	4, // 5: batchyard.api.v1.FailureService.RetryTasks:output_type -> batchyard.api.v1.RetryProgress
+	4, // [4:6] is the sub-list for method output_type
+	2, // [2:4] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_api_v1_failures_proto_init() }
@@ -145,16 +407,18 @@ func file_batchyard_api_v1_failures_proto_init() {
 	if File_batchyard_api_v1_failures_proto != nil {
 		return
 	}
+	file_batchyard_api_v1_task_proto_init()
 	file_batchyard_api_v1_failures_proto_msgTypes[0].OneofWrappers = []any{}
+	file_batchyard_api_v1_failures_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_batchyard_api_v1_failures_proto_rawDesc), len(file_batchyard_api_v1_failures_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   5,
 			NumExtensions: 0,
-			NumServices:   0,
+			NumServices:   1,
 		},
 		GoTypes:           file_batchyard_api_v1_failures_proto_goTypes,
 		DependencyIndexes: file_batchyard_api_v1_failures_proto_depIdxs,

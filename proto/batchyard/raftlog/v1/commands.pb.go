@@ -135,6 +135,7 @@ type Command struct {
 	//	*Command_PutApplication
 	//	*Command_DeleteApplication
 	//	*Command_ChangeApplication
+	//	*Command_RetryTasks
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -650,6 +651,15 @@ func (x *Command) GetChangeApplication() *ChangeApplication {
 	return nil
 }
 
+func (x *Command) GetRetryTasks() *RetryTasks {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_RetryTasks); ok {
+			return x.RetryTasks
+		}
+	}
+	return nil
+}
+
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -858,6 +868,10 @@ type Command_ChangeApplication struct {
 	ChangeApplication *ChangeApplication `protobuf:"bytes,82,opt,name=change_application,json=changeApplication,proto3,oneof"`
 }
 
+type Command_RetryTasks struct {
+	RetryTasks *RetryTasks `protobuf:"bytes,90,opt,name=retry_tasks,json=retryTasks,proto3,oneof"`
+}
+
 func (*Command_PutAccount) isCommand_Kind() {}
 
 func (*Command_DeleteAccount) isCommand_Kind() {}
@@ -959,6 +973,8 @@ func (*Command_PutApplication) isCommand_Kind() {}
 func (*Command_DeleteApplication) isCommand_Kind() {}
 
 func (*Command_ChangeApplication) isCommand_Kind() {}
+
+func (*Command_RetryTasks) isCommand_Kind() {}
 
 type PutAccount struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -3565,7 +3581,7 @@ var File_batchyard_raftlog_v1_commands_proto protoreflect.FileDescriptor
 
 const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\n" +
-	"#batchyard/raftlog/v1/commands.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a batchyard/api/v1/execution.proto\x1a&batchyard/raftlog/v1/application.proto\x1a$batchyard/raftlog/v1/instances.proto\x1a\"batchyard/raftlog/v1/records.proto\x1a$batchyard/raftlog/v1/schedules.proto\"\x90\x1f\n" +
+	"#batchyard/raftlog/v1/commands.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a batchyard/api/v1/execution.proto\x1a&batchyard/raftlog/v1/application.proto\x1a#batchyard/raftlog/v1/failures.proto\x1a$batchyard/raftlog/v1/instances.proto\x1a\"batchyard/raftlog/v1/records.proto\x1a$batchyard/raftlog/v1/schedules.proto\"\xd5\x1f\n" +
 	"\aCommand\x12\x10\n" +
 	"\x03now\x18\x01 \x01(\x03R\x03now\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12C\n" +
@@ -3637,7 +3653,9 @@ const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\x10assign_instances\x18D \x01(\v2%.batchyard.raftlog.v1.AssignInstancesH\x00R\x0fassignInstances\x12O\n" +
 	"\x0fput_application\x18P \x01(\v2$.batchyard.raftlog.v1.PutApplicationH\x00R\x0eputApplication\x12X\n" +
 	"\x12delete_application\x18Q \x01(\v2'.batchyard.raftlog.v1.DeleteApplicationH\x00R\x11deleteApplication\x12X\n" +
-	"\x12change_application\x18R \x01(\v2'.batchyard.raftlog.v1.ChangeApplicationH\x00R\x11changeApplicationB\x06\n" +
+	"\x12change_application\x18R \x01(\v2'.batchyard.raftlog.v1.ChangeApplicationH\x00R\x11changeApplication\x12C\n" +
+	"\vretry_tasks\x18Z \x01(\v2 .batchyard.raftlog.v1.RetryTasksH\x00R\n" +
+	"retryTasksB\x06\n" +
 	"\x04kind\"a\n" +
 	"\n" +
 	"PutAccount\x12;\n" +
@@ -3923,30 +3941,31 @@ var file_batchyard_raftlog_v1_commands_proto_goTypes = []any{
 	(*AdvanceJobSchedule)(nil),             // 54: batchyard.raftlog.v1.AdvanceJobSchedule
 	(*AssignInstances)(nil),                // 55: batchyard.raftlog.v1.AssignInstances
 	(*ChangeApplication)(nil),              // 56: batchyard.raftlog.v1.ChangeApplication
-	(*AccountRecord)(nil),                  // 57: batchyard.raftlog.v1.AccountRecord
-	(*JoinTokenRecord)(nil),                // 58: batchyard.raftlog.v1.JoinTokenRecord
-	(*v1.NodeFacts)(nil),                   // 59: batchyard.agent.v1.NodeFacts
-	(*MemberRecord)(nil),                   // 60: batchyard.raftlog.v1.MemberRecord
-	(*v11.Pool)(nil),                       // 61: batchyard.api.v1.Pool
-	(*v11.PoolUpdateOptions)(nil),          // 62: batchyard.api.v1.PoolUpdateOptions
-	(*v11.Conditions)(nil),                 // 63: batchyard.api.v1.Conditions
-	(*v11.PoolResizeOptions)(nil),          // 64: batchyard.api.v1.PoolResizeOptions
-	(*v11.NodeRemoveOptions)(nil),          // 65: batchyard.api.v1.NodeRemoveOptions
-	(*v11.ResizeError)(nil),                // 66: batchyard.api.v1.ResizeError
-	(v11.NodeDisableSchedulingOption)(0),   // 67: batchyard.api.v1.NodeDisableSchedulingOption
-	(v11.NodeState)(0),                     // 68: batchyard.api.v1.NodeState
-	(*v11.NodeError)(nil),                  // 69: batchyard.api.v1.NodeError
-	(*v11.Job)(nil),                        // 70: batchyard.api.v1.Job
-	(*v11.JobUpdateOptions)(nil),           // 71: batchyard.api.v1.JobUpdateOptions
-	(v11.DisableJobOption)(0),              // 72: batchyard.api.v1.DisableJobOption
-	(*v11.TaskDependencies)(nil),           // 73: batchyard.api.v1.TaskDependencies
-	(*v11.TaskConstraints)(nil),            // 74: batchyard.api.v1.TaskConstraints
-	(*v1.AttemptReport)(nil),               // 75: batchyard.agent.v1.AttemptReport
-	(*v1.AttemptRef)(nil),                  // 76: batchyard.agent.v1.AttemptRef
-	(*ApplicationRecord)(nil),              // 77: batchyard.raftlog.v1.ApplicationRecord
-	(*v11.PoolEnableAutoScaleOptions)(nil), // 78: batchyard.api.v1.PoolEnableAutoScaleOptions
-	(*v11.AutoScaleRun)(nil),               // 79: batchyard.api.v1.AutoScaleRun
-	(v11.NodeDeallocationOption)(0),        // 80: batchyard.api.v1.NodeDeallocationOption
+	(*RetryTasks)(nil),                     // 57: batchyard.raftlog.v1.RetryTasks
+	(*AccountRecord)(nil),                  // 58: batchyard.raftlog.v1.AccountRecord
+	(*JoinTokenRecord)(nil),                // 59: batchyard.raftlog.v1.JoinTokenRecord
+	(*v1.NodeFacts)(nil),                   // 60: batchyard.agent.v1.NodeFacts
+	(*MemberRecord)(nil),                   // 61: batchyard.raftlog.v1.MemberRecord
+	(*v11.Pool)(nil),                       // 62: batchyard.api.v1.Pool
+	(*v11.PoolUpdateOptions)(nil),          // 63: batchyard.api.v1.PoolUpdateOptions
+	(*v11.Conditions)(nil),                 // 64: batchyard.api.v1.Conditions
+	(*v11.PoolResizeOptions)(nil),          // 65: batchyard.api.v1.PoolResizeOptions
+	(*v11.NodeRemoveOptions)(nil),          // 66: batchyard.api.v1.NodeRemoveOptions
+	(*v11.ResizeError)(nil),                // 67: batchyard.api.v1.ResizeError
+	(v11.NodeDisableSchedulingOption)(0),   // 68: batchyard.api.v1.NodeDisableSchedulingOption
+	(v11.NodeState)(0),                     // 69: batchyard.api.v1.NodeState
+	(*v11.NodeError)(nil),                  // 70: batchyard.api.v1.NodeError
+	(*v11.Job)(nil),                        // 71: batchyard.api.v1.Job
+	(*v11.JobUpdateOptions)(nil),           // 72: batchyard.api.v1.JobUpdateOptions
+	(v11.DisableJobOption)(0),              // 73: batchyard.api.v1.DisableJobOption
+	(*v11.TaskDependencies)(nil),           // 74: batchyard.api.v1.TaskDependencies
+	(*v11.TaskConstraints)(nil),            // 75: batchyard.api.v1.TaskConstraints
+	(*v1.AttemptReport)(nil),               // 76: batchyard.agent.v1.AttemptReport
+	(*v1.AttemptRef)(nil),                  // 77: batchyard.agent.v1.AttemptRef
+	(*ApplicationRecord)(nil),              // 78: batchyard.raftlog.v1.ApplicationRecord
+	(*v11.PoolEnableAutoScaleOptions)(nil), // 79: batchyard.api.v1.PoolEnableAutoScaleOptions
+	(*v11.AutoScaleRun)(nil),               // 80: batchyard.api.v1.AutoScaleRun
+	(v11.NodeDeallocationOption)(0),        // 81: batchyard.api.v1.NodeDeallocationOption
 }
 var file_batchyard_raftlog_v1_commands_proto_depIdxs = []int32{
 	2,  // 0: batchyard.raftlog.v1.Command.put_account:type_name -> batchyard.raftlog.v1.PutAccount
@@ -4000,56 +4019,57 @@ var file_batchyard_raftlog_v1_commands_proto_depIdxs = []int32{
 	41, // 48: batchyard.raftlog.v1.Command.put_application:type_name -> batchyard.raftlog.v1.PutApplication
 	42, // 49: batchyard.raftlog.v1.Command.delete_application:type_name -> batchyard.raftlog.v1.DeleteApplication
 	56, // 50: batchyard.raftlog.v1.Command.change_application:type_name -> batchyard.raftlog.v1.ChangeApplication
-	57, // 51: batchyard.raftlog.v1.PutAccount.record:type_name -> batchyard.raftlog.v1.AccountRecord
-	58, // 52: batchyard.raftlog.v1.PutJoinToken.record:type_name -> batchyard.raftlog.v1.JoinTokenRecord
-	59, // 53: batchyard.raftlog.v1.UseJoinToken.facts:type_name -> batchyard.agent.v1.NodeFacts
-	60, // 54: batchyard.raftlog.v1.PutMember.record:type_name -> batchyard.raftlog.v1.MemberRecord
-	61, // 55: batchyard.raftlog.v1.CreatePool.pool:type_name -> batchyard.api.v1.Pool
-	62, // 56: batchyard.raftlog.v1.UpdatePool.update:type_name -> batchyard.api.v1.PoolUpdateOptions
-	63, // 57: batchyard.raftlog.v1.UpdatePool.conditions:type_name -> batchyard.api.v1.Conditions
-	63, // 58: batchyard.raftlog.v1.DeletePool.conditions:type_name -> batchyard.api.v1.Conditions
-	64, // 59: batchyard.raftlog.v1.ResizePool.options:type_name -> batchyard.api.v1.PoolResizeOptions
-	63, // 60: batchyard.raftlog.v1.ResizePool.conditions:type_name -> batchyard.api.v1.Conditions
-	63, // 61: batchyard.raftlog.v1.StopPoolResize.conditions:type_name -> batchyard.api.v1.Conditions
-	65, // 62: batchyard.raftlog.v1.RemoveNodes.options:type_name -> batchyard.api.v1.NodeRemoveOptions
-	63, // 63: batchyard.raftlog.v1.RemoveNodes.conditions:type_name -> batchyard.api.v1.Conditions
-	66, // 64: batchyard.raftlog.v1.FinishResize.errors:type_name -> batchyard.api.v1.ResizeError
-	59, // 65: batchyard.raftlog.v1.NodeHello.facts:type_name -> batchyard.agent.v1.NodeFacts
-	67, // 66: batchyard.raftlog.v1.SetNodeScheduling.option:type_name -> batchyard.api.v1.NodeDisableSchedulingOption
-	68, // 67: batchyard.raftlog.v1.ActOnNode.target:type_name -> batchyard.api.v1.NodeState
-	0,  // 68: batchyard.raftlog.v1.ActOnNode.option:type_name -> batchyard.raftlog.v1.NodeActionOption
-	68, // 69: batchyard.raftlog.v1.SetNodeState.state:type_name -> batchyard.api.v1.NodeState
-	69, // 70: batchyard.raftlog.v1.SetNodeState.errors:type_name -> batchyard.api.v1.NodeError
-	70, // 71: batchyard.raftlog.v1.CreateJob.job:type_name -> batchyard.api.v1.Job
-	71, // 72: batchyard.raftlog.v1.UpdateJob.update:type_name -> batchyard.api.v1.JobUpdateOptions
-	63, // 73: batchyard.raftlog.v1.UpdateJob.conditions:type_name -> batchyard.api.v1.Conditions
-	63, // 74: batchyard.raftlog.v1.DeleteJob.conditions:type_name -> batchyard.api.v1.Conditions
-	72, // 75: batchyard.raftlog.v1.DisableJob.option:type_name -> batchyard.api.v1.DisableJobOption
-	63, // 76: batchyard.raftlog.v1.DisableJob.conditions:type_name -> batchyard.api.v1.Conditions
-	63, // 77: batchyard.raftlog.v1.EnableJob.conditions:type_name -> batchyard.api.v1.Conditions
-	63, // 78: batchyard.raftlog.v1.TerminateJob.conditions:type_name -> batchyard.api.v1.Conditions
-	73, // 79: batchyard.raftlog.v1.NewTask.depends_on:type_name -> batchyard.api.v1.TaskDependencies
-	30, // 80: batchyard.raftlog.v1.AddTasks.tasks:type_name -> batchyard.raftlog.v1.NewTask
-	74, // 81: batchyard.raftlog.v1.UpdateTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	63, // 82: batchyard.raftlog.v1.UpdateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	63, // 83: batchyard.raftlog.v1.DeleteTask.conditions:type_name -> batchyard.api.v1.Conditions
-	63, // 84: batchyard.raftlog.v1.TerminateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	63, // 85: batchyard.raftlog.v1.ReactivateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	37, // 86: batchyard.raftlog.v1.AssignTasks.nodes:type_name -> batchyard.raftlog.v1.NodePlan
-	38, // 87: batchyard.raftlog.v1.NodePlan.tasks:type_name -> batchyard.raftlog.v1.PlannedTask
-	75, // 88: batchyard.raftlog.v1.ReportAttempts.reports:type_name -> batchyard.agent.v1.AttemptReport
-	76, // 89: batchyard.raftlog.v1.RetractTasks.attempts:type_name -> batchyard.agent.v1.AttemptRef
-	77, // 90: batchyard.raftlog.v1.PutApplication.record:type_name -> batchyard.raftlog.v1.ApplicationRecord
-	78, // 91: batchyard.raftlog.v1.EnableAutoScale.options:type_name -> batchyard.api.v1.PoolEnableAutoScaleOptions
-	63, // 92: batchyard.raftlog.v1.EnableAutoScale.conditions:type_name -> batchyard.api.v1.Conditions
-	79, // 93: batchyard.raftlog.v1.RecordAutoScale.run:type_name -> batchyard.api.v1.AutoScaleRun
-	46, // 94: batchyard.raftlog.v1.RecordAutoScale.targets:type_name -> batchyard.raftlog.v1.AutoScaleTargets
-	80, // 95: batchyard.raftlog.v1.AutoScaleTargets.deallocation:type_name -> batchyard.api.v1.NodeDeallocationOption
-	96, // [96:96] is the sub-list for method output_type
-	96, // [96:96] is the sub-list for method input_type
-	96, // [96:96] is the sub-list for extension type_name
-	96, // [96:96] is the sub-list for extension extendee
-	0,  // [0:96] is the sub-list for field type_name
+	57, // 51: batchyard.raftlog.v1.Command.retry_tasks:type_name -> batchyard.raftlog.v1.RetryTasks
+	58, // 52: batchyard.raftlog.v1.PutAccount.record:type_name -> batchyard.raftlog.v1.AccountRecord
+	59, // 53: batchyard.raftlog.v1.PutJoinToken.record:type_name -> batchyard.raftlog.v1.JoinTokenRecord
+	60, // 54: batchyard.raftlog.v1.UseJoinToken.facts:type_name -> batchyard.agent.v1.NodeFacts
+	61, // 55: batchyard.raftlog.v1.PutMember.record:type_name -> batchyard.raftlog.v1.MemberRecord
+	62, // 56: batchyard.raftlog.v1.CreatePool.pool:type_name -> batchyard.api.v1.Pool
+	63, // 57: batchyard.raftlog.v1.UpdatePool.update:type_name -> batchyard.api.v1.PoolUpdateOptions
+	64, // 58: batchyard.raftlog.v1.UpdatePool.conditions:type_name -> batchyard.api.v1.Conditions
+	64, // 59: batchyard.raftlog.v1.DeletePool.conditions:type_name -> batchyard.api.v1.Conditions
+	65, // 60: batchyard.raftlog.v1.ResizePool.options:type_name -> batchyard.api.v1.PoolResizeOptions
+	64, // 61: batchyard.raftlog.v1.ResizePool.conditions:type_name -> batchyard.api.v1.Conditions
+	64, // 62: batchyard.raftlog.v1.StopPoolResize.conditions:type_name -> batchyard.api.v1.Conditions
+	66, // 63: batchyard.raftlog.v1.RemoveNodes.options:type_name -> batchyard.api.v1.NodeRemoveOptions
+	64, // 64: batchyard.raftlog.v1.RemoveNodes.conditions:type_name -> batchyard.api.v1.Conditions
+	67, // 65: batchyard.raftlog.v1.FinishResize.errors:type_name -> batchyard.api.v1.ResizeError
+	60, // 66: batchyard.raftlog.v1.NodeHello.facts:type_name -> batchyard.agent.v1.NodeFacts
+	68, // 67: batchyard.raftlog.v1.SetNodeScheduling.option:type_name -> batchyard.api.v1.NodeDisableSchedulingOption
+	69, // 68: batchyard.raftlog.v1.ActOnNode.target:type_name -> batchyard.api.v1.NodeState
+	0,  // 69: batchyard.raftlog.v1.ActOnNode.option:type_name -> batchyard.raftlog.v1.NodeActionOption
+	69, // 70: batchyard.raftlog.v1.SetNodeState.state:type_name -> batchyard.api.v1.NodeState
+	70, // 71: batchyard.raftlog.v1.SetNodeState.errors:type_name -> batchyard.api.v1.NodeError
+	71, // 72: batchyard.raftlog.v1.CreateJob.job:type_name -> batchyard.api.v1.Job
+	72, // 73: batchyard.raftlog.v1.UpdateJob.update:type_name -> batchyard.api.v1.JobUpdateOptions
+	64, // 74: batchyard.raftlog.v1.UpdateJob.conditions:type_name -> batchyard.api.v1.Conditions
+	64, // 75: batchyard.raftlog.v1.DeleteJob.conditions:type_name -> batchyard.api.v1.Conditions
+	73, // 76: batchyard.raftlog.v1.DisableJob.option:type_name -> batchyard.api.v1.DisableJobOption
+	64, // 77: batchyard.raftlog.v1.DisableJob.conditions:type_name -> batchyard.api.v1.Conditions
+	64, // 78: batchyard.raftlog.v1.EnableJob.conditions:type_name -> batchyard.api.v1.Conditions
+	64, // 79: batchyard.raftlog.v1.TerminateJob.conditions:type_name -> batchyard.api.v1.Conditions
+	74, // 80: batchyard.raftlog.v1.NewTask.depends_on:type_name -> batchyard.api.v1.TaskDependencies
+	30, // 81: batchyard.raftlog.v1.AddTasks.tasks:type_name -> batchyard.raftlog.v1.NewTask
+	75, // 82: batchyard.raftlog.v1.UpdateTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	64, // 83: batchyard.raftlog.v1.UpdateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	64, // 84: batchyard.raftlog.v1.DeleteTask.conditions:type_name -> batchyard.api.v1.Conditions
+	64, // 85: batchyard.raftlog.v1.TerminateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	64, // 86: batchyard.raftlog.v1.ReactivateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	37, // 87: batchyard.raftlog.v1.AssignTasks.nodes:type_name -> batchyard.raftlog.v1.NodePlan
+	38, // 88: batchyard.raftlog.v1.NodePlan.tasks:type_name -> batchyard.raftlog.v1.PlannedTask
+	76, // 89: batchyard.raftlog.v1.ReportAttempts.reports:type_name -> batchyard.agent.v1.AttemptReport
+	77, // 90: batchyard.raftlog.v1.RetractTasks.attempts:type_name -> batchyard.agent.v1.AttemptRef
+	78, // 91: batchyard.raftlog.v1.PutApplication.record:type_name -> batchyard.raftlog.v1.ApplicationRecord
+	79, // 92: batchyard.raftlog.v1.EnableAutoScale.options:type_name -> batchyard.api.v1.PoolEnableAutoScaleOptions
+	64, // 93: batchyard.raftlog.v1.EnableAutoScale.conditions:type_name -> batchyard.api.v1.Conditions
+	80, // 94: batchyard.raftlog.v1.RecordAutoScale.run:type_name -> batchyard.api.v1.AutoScaleRun
+	46, // 95: batchyard.raftlog.v1.RecordAutoScale.targets:type_name -> batchyard.raftlog.v1.AutoScaleTargets
+	81, // 96: batchyard.raftlog.v1.AutoScaleTargets.deallocation:type_name -> batchyard.api.v1.NodeDeallocationOption
+	97, // [97:97] is the sub-list for method output_type
+	97, // [97:97] is the sub-list for method input_type
+	97, // [97:97] is the sub-list for extension type_name
+	97, // [97:97] is the sub-list for extension extendee
+	0,  // [0:97] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_raftlog_v1_commands_proto_init() }
@@ -4058,6 +4078,7 @@ func file_batchyard_raftlog_v1_commands_proto_init() {
 		return
 	}
 	file_batchyard_raftlog_v1_application_proto_init()
+	file_batchyard_raftlog_v1_failures_proto_init()
 	file_batchyard_raftlog_v1_instances_proto_init()
 	file_batchyard_raftlog_v1_records_proto_init()
 	file_batchyard_raftlog_v1_schedules_proto_init()
@@ -4113,6 +4134,7 @@ func file_batchyard_raftlog_v1_commands_proto_init() {
 		(*Command_PutApplication)(nil),
 		(*Command_DeleteApplication)(nil),
 		(*Command_ChangeApplication)(nil),
+		(*Command_RetryTasks)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -1143,7 +1143,9 @@ type TaskExecution struct {
 	// Constraints that replaced the spec's (UpdateTask).
 	Constraints *v1.TaskConstraints `protobuf:"bytes,22,opt,name=constraints,proto3" json:"constraints,omitempty"`
 	// Of the task's changes by users; 0: since it was added.
-	LastModified  int64 `protobuf:"varint,23,opt,name=last_modified,json=lastModified,proto3" json:"last_modified,omitempty"`
+	LastModified int64 `protobuf:"varint,23,opt,name=last_modified,json=lastModified,proto3" json:"last_modified,omitempty"`
+	// The kind of failure under which the job counts a failed task.
+	FailureKind   uint32 `protobuf:"varint,40,opt,name=failure_kind,json=failureKind,proto3" json:"failure_kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1335,6 +1337,13 @@ func (x *TaskExecution) GetConstraints() *v1.TaskConstraints {
 func (x *TaskExecution) GetLastModified() int64 {
 	if x != nil {
 		return x.LastModified
+	}
+	return 0
+}
+
+func (x *TaskExecution) GetFailureKind() uint32 {
+	if x != nil {
+		return x.FailureKind
 	}
 	return 0
 }
@@ -1772,7 +1781,7 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\x04spec\x18\x04 \x01(\rR\x04spec\x12#\n" +
 	"\rcreation_time\x18\x05 \x01(\x03R\fcreationTime\x12A\n" +
 	"\n" +
-	"depends_on\x18\x06 \x01(\v2\".batchyard.api.v1.TaskDependenciesR\tdependsOn\"\x95\a\n" +
+	"depends_on\x18\x06 \x01(\v2\".batchyard.api.v1.TaskDependenciesR\tdependsOn\"\xb8\a\n" +
 	"\rTaskExecution\x125\n" +
 	"\x05phase\x18\x01 \x01(\x0e2\x1f.batchyard.raftlog.v1.TaskPhaseR\x05phase\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x12\n" +
@@ -1802,7 +1811,8 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\tsatisfied\x18\x14 \x01(\bR\tsatisfied\x12\x18\n" +
 	"\ablocked\x18\x15 \x01(\bR\ablocked\x12C\n" +
 	"\vconstraints\x18\x16 \x01(\v2!.batchyard.api.v1.TaskConstraintsR\vconstraints\x12#\n" +
-	"\rlast_modified\x18\x17 \x01(\x03R\flastModifiedB\f\n" +
+	"\rlast_modified\x18\x17 \x01(\x03R\flastModified\x12!\n" +
+	"\ffailure_kind\x18( \x01(\rR\vfailureKindB\f\n" +
 	"\n" +
 	"_exit_code\"\xcf\x01\n" +
 	"\bNodeTask\x12\x18\n" +
