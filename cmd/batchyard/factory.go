@@ -65,7 +65,7 @@ type session struct {
 	jobs      apiv1.JobServiceClient
 	schedules apiv1.JobScheduleServiceClient
 	tasks     apiv1.TaskServiceClient
-	failures  apiv1.FailureServiceClient
+	groups    apiv1.TaskGroupServiceClient
 	files     apiv1.FileServiceClient
 	apps      apiv1.ApplicationServiceClient
 	accounts  apiv1.AccountServiceClient
@@ -93,8 +93,8 @@ func (f *factory) connect() (*session, error) {
 		Client: c, context: chosen,
 		pools: apiv1.NewPoolServiceClient(c), nodes: apiv1.NewNodeServiceClient(c),
 		jobs: apiv1.NewJobServiceClient(c), tasks: apiv1.NewTaskServiceClient(c),
-		failures: apiv1.NewFailureServiceClient(c),
-		files:    apiv1.NewFileServiceClient(c), apps: apiv1.NewApplicationServiceClient(c),
+		groups: apiv1.NewTaskGroupServiceClient(c),
+		files:  apiv1.NewFileServiceClient(c), apps: apiv1.NewApplicationServiceClient(c),
 		schedules: apiv1.NewJobScheduleServiceClient(c),
 		accounts:  apiv1.NewAccountServiceClient(c), cluster: apiv1.NewClusterServiceClient(c),
 	}, nil

@@ -173,14 +173,15 @@ func withoutQuery(url string) string {
 }
 
 func newTaskTerminateCommand(f *factory) *cobra.Command {
-	return eachTask(f, &cobra.Command{
+	cmd := eachTask(f, &cobra.Command{
 		Use:     "terminate JOB TASK...",
 		Short:   "End tasks; their processes are stopped",
-		Example: "  batchyard task terminate work first",
+		Example: "  batchyard task terminate work first\n  batchyard task terminate work --ids 1-500",
 	}, "is terminated", func(ctx context.Context, s *session, job, task string) error {
 		_, err := s.tasks.TerminateTask(ctx, &apiv1.TerminateTaskRequest{JobId: job, TaskId: task})
 		return err
 	})
+	return new(groupFlags).orGroup(f, cmd, apiv1.TaskGroupAction_TASK_GROUP_ACTION_TERMINATE, "terminated")
 }
 
 func newTaskReactivateCommand(f *factory) *cobra.Command {
@@ -198,13 +199,16 @@ func newTaskDeleteCommand(f *factory) *cobra.Command {
 	cmd := eachTask(f, &cobra.Command{
 		Use:     "delete JOB TASK...",
 		Short:   "Delete tasks and their files on nodes",
-		Example: "  batchyard task delete work first",
+		Example: "  batchyard task delete work first\n  batchyard task delete work --failed",
 	}, "is deleted", func(ctx context.Context, s *session, job, task string) error {
 		_, err := s.tasks.DeleteTask(ctx, &apiv1.DeleteTaskRequest{JobId: job, TaskId: task})
 		return err
 	})
 	cmd.Aliases = []string{"rm"}
-	return cmd
+	opts := &groupFlags{}
+	cmd.Flags().BoolVar(&opts.failed, "failed", false, "only tasks that failed")
+	opts.registerFailures(cmd)
+	return opts.orGroup(f, cmd, apiv1.TaskGroupAction_TASK_GROUP_ACTION_DELETE, "deleted")
 }
 
 // eachTask completes a command that does one thing to each task.

@@ -114,8 +114,8 @@ var jobPolicy = map[string]rule{
 	apiv1.TaskService_ListSubtasks_FullMethodName:   taskRead,
 	apiv1.TaskService_ExplainTask_FullMethodName:    taskRead,
 
-	apiv1.FailureService_ListFailures_FullMethodName: taskRead,
-	apiv1.FailureService_RetryTasks_FullMethodName:   taskWrite,
+	apiv1.TaskGroupService_ListFailures_FullMethodName: taskRead,
+	apiv1.TaskGroupService_ActOnTasks_FullMethodName:   taskWrite,
 
 	apiv1.FileService_ListFiles_FullMethodName:         taskRead,
 	apiv1.FileService_GetFileProperties_FullMethodName: taskRead,

@@ -179,7 +179,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	apiv1.RegisterJobServiceServer(r, &jobService{core: s.core})
 	apiv1.RegisterJobScheduleServiceServer(r, &jobScheduleService{core: s.core})
 	apiv1.RegisterTaskServiceServer(r, &taskService{core: s.core})
-	apiv1.RegisterFailureServiceServer(r, &failureService{core: s.core})
+	apiv1.RegisterTaskGroupServiceServer(r, &taskGroupService{core: s.core})
 	apiv1.RegisterFileServiceServer(r, &fileService{core: s.core})
 	apiv1.RegisterApplicationServiceServer(r, &applicationService{core: s.core})
 	apiv1.RegisterAccountServiceServer(r, &accountService{core: s.core})

@@ -19,7 +19,7 @@ type Result struct {
 	Written *apiv1.Written
 	// For AddTasks, one a task.
 	Tasks []*apiv1.TaskAddResult
-	// For RetryTasks, how many it has queued again.
+	// For ActOnTasks, to how many it was done.
 	Count int
 	// For UseJoinToken, the node that it makes or names.
 	Node *raftlogv1.NodeRecord
@@ -120,8 +120,8 @@ func (t *txn) dispatch(cmd *raftlogv1.Command) Result {
 		return t.terminateTask(c.TerminateTask)
 	case *raftlogv1.Command_ReactivateTask:
 		return t.reactivateTask(c.ReactivateTask)
-	case *raftlogv1.Command_RetryTasks:
-		return t.retryTasks(c.RetryTasks)
+	case *raftlogv1.Command_ActOnTasks:
+		return t.actOnTasks(c.ActOnTasks)
 	}
 	if r, ok := t.dispatchJob(cmd); ok {
 		return r

@@ -256,6 +256,8 @@ func (t *txn) persistFresh(j *job, key TaskKey, exec *raftlogv1.TaskExecution) {
 	}
 }
 
+const endedByUser = "The task was ended by user request"
+
 func (t *txn) terminateTask(c *raftlogv1.TerminateTask) Result {
 	j, key, err := t.findTask(c.JobId, c.TaskId, c.Conditions)
 	if err != nil {
@@ -264,7 +266,7 @@ func (t *txn) terminateTask(c *raftlogv1.TerminateTask) Result {
 	if t.execution(key).Phase == completed {
 		return refused(batcherr.Of(batcherr.CodeTaskCompleted))
 	}
-	t.endTask(j, key, lifecycle.EndedFailure("The task was ended by user request"), j.rec.Job.OnTaskFailure)
+	t.endTask(j, key, lifecycle.EndedFailure(endedByUser), j.rec.Job.OnTaskFailure)
 	result := t.touch(key, t.change(key))
 	t.settle(j)
 	return result
@@ -304,6 +306,13 @@ func (t *txn) deleteTask(c *raftlogv1.DeleteTask) Result {
 	if err != nil {
 		return refused(err)
 	}
+	t.removeTask(j, key)
+	t.settle(j)
+	return Result{Written: &apiv1.Written{}}
+}
+
+// removeTask deletes a task; what a node holds of it is to be stopped.
+func (t *txn) removeTask(j *job, key TaskKey) {
 	t.withdraw(j, key)
 	t.stopHeld(j, key)
 	exec, entry := t.execution(key), t.entry(key)
@@ -322,8 +331,6 @@ func (t *txn) deleteTask(c *raftlogv1.DeleteTask) Result {
 	if exec.Phase == completed && !exec.Satisfied && j.rec.Job.GetUsesTaskDependencies() {
 		t.spread(j, entry.Id, false)
 	}
-	t.settle(j)
-	return Result{Written: &apiv1.Written{}}
 }
 
 func (t *txn) reactivateTask(c *raftlogv1.ReactivateTask) Result {

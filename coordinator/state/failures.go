@@ -5,10 +5,8 @@ import (
 	"slices"
 	"unicode/utf8"
 
-	"github.com/cockroachdb/pebble/v2"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/batchyard/batchyard/internal/batcherr"
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
 )
@@ -172,115 +170,6 @@ func (s *Store) example(j *job, kind uint32, task uint64) (string, error) {
 	entry := &raftlogv1.TaskEntry{}
 	err = proto.Unmarshal(b, entry)
 	return entry.Id, err
-}
-
-// FailureFilter selects failed tasks; what is empty selects all.
-type FailureFilter struct {
-	Code     string
-	ExitCode *int32
-	IDs      []*apiv1.TaskIdRange
-}
-
-func (f FailureFilter) matches(exec *raftlogv1.TaskExecution) bool {
-	return exec.Phase == completed && !exec.Succeeded && (f.Code == "" || exec.Failure.GetCode() == f.Code) &&
-		(f.ExitCode == nil || sameExit(f.ExitCode, exec.ExitCode))
-}
-
-func (f FailureFilter) names(id string) bool {
-	n, numeric := numericID(id)
-	return len(f.IDs) == 0 || numeric && slices.ContainsFunc(f.IDs, func(r *apiv1.TaskIdRange) bool { return r.Start <= n && n <= r.End })
-}
-
-// FailedTasks looks at up to limit executions of a job's tasks, those after the number given, and returns the failed ones that the filter selects. last is the
-// number of the last that it looked at; 0: there are no more.
-func (s *Store) FailedTasks(jobUID, after uint64, filter FailureFilter, limit int) (out []*raftlogv1.FailedTask, examined int, last uint64, err error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	it, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound: keyTask(tableExecution, jobUID, after+1), UpperBound: prefixEnd(keyNumber(tableExecution, jobUID)),
-	})
-	if err != nil {
-		return nil, 0, 0, err
-	}
-	defer it.Close()
-	exec := &raftlogv1.TaskExecution{}
-	for it.First(); it.Valid(); it.Next() {
-		if examined == limit {
-			return out, examined, last, nil
-		}
-		examined++
-		last = binary.BigEndian.Uint64(it.Key()[9:])
-		if err := proto.Unmarshal(it.Value(), exec); err != nil {
-			return nil, 0, 0, err
-		}
-		if !filter.matches(exec) {
-			continue
-		}
-		named, err := s.named(TaskKey{jobUID, last}, filter)
-		if err != nil {
-			return nil, 0, 0, err
-		}
-		if named {
-			out = append(out, &raftlogv1.FailedTask{Task: last, Attempt: exec.Attempt})
-		}
-	}
-	return out, examined, 0, it.Error()
-}
-
-func (s *Store) named(key TaskKey, filter FailureFilter) (bool, error) {
-	if len(filter.IDs) == 0 {
-		return true, nil
-	}
-	b, err := s.read(keyTask(tableEntry, key.Job, key.Task))
-	if err != nil || b == nil {
-		return false, err
-	}
-	entry := &raftlogv1.TaskEntry{}
-	if err := proto.Unmarshal(b, entry); err != nil {
-		return false, err
-	}
-	return filter.names(entry.Id), nil
-}
-
-// retryTasks runs failed tasks again.
-func (t *txn) retryTasks(c *raftlogv1.RetryTasks) Result {
-	j, ok := t.job(t.account, c.JobId)
-	if !ok {
-		return refused(batcherr.Of(batcherr.CodeJobNotFound))
-	}
-	if err := closedError(j.rec.Job.State); err != nil {
-		return refused(err)
-	}
-	retried := 0
-	for _, failed := range c.Tasks {
-		key := TaskKey{j.rec.Uid, failed.Task}
-		if failed.Task >= j.rec.NextTask {
-			continue
-		}
-		if exec := t.execution(key); exec.Phase != completed || exec.Succeeded || exec.Attempt != failed.Attempt {
-			continue
-		}
-		t.touch(key, t.reactivate(j, key))
-		retried++
-	}
-	return Result{Count: retried}
-}
-
-// reactivate queues a failed task again, as if it had never been attempted but for its number of attempts.
-func (t *txn) reactivate(j *job, key TaskKey) *raftlogv1.TaskExecution {
-	exec, entry := t.change(key), t.entry(key)
-	t.uncountFailure(j, exec.FailureKind)
-	t.move(j, exec, queued, slotsOf(t.spec(j, entry.Spec)))
-	exec.RetryCount, exec.LastRetryTime = 0, 0
-	exec.ExitCode, exec.Failure, exec.FailureKind = nil, nil, 0
-	exec.StartTime, exec.EndTime, exec.UserCpu, exec.KernelCpu = 0, 0, 0, 0
-	hopeless := !exec.Satisfied
-	exec.Satisfied = false
-	if hopeless && j.rec.Job.GetUsesTaskDependencies() {
-		t.spread(j, entry.Id, false)
-	}
-	t.enqueue(j, key, entry.Spec)
-	return exec
 }
 
 func keyFailure(job uint64, kind uint32) []byte {

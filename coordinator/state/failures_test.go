@@ -5,11 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"google.golang.org/protobuf/proto"
-	"pgregory.net/rapid"
 
-	"github.com/batchyard/batchyard/internal/batcherr"
-	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
 )
 
@@ -40,16 +36,6 @@ func checkFailures(t require.TestingT, j *job, tasks map[uint64]*storedTask) {
 			kinds[name] = true
 		}
 	}
-}
-
-func (c *chooser) retryTasks(job string) any {
-	cmd := &raftlogv1.RetryTasks{JobId: job}
-	for range rapid.IntRange(0, 4).Draw(c.T, "retried") {
-		cmd.Tasks = append(cmd.Tasks, &raftlogv1.FailedTask{
-			Task: rapid.Uint64Range(0, 12).Draw(c.T, "number"), Attempt: rapid.Uint32Range(0, 3).Draw(c.T, "attempt"),
-		})
-	}
-	return cmd
 }
 
 func (f *farm) failures(job string) (out []string) {
@@ -103,48 +89,4 @@ func TestMoreKindsOfFailuresThanAreToldApart(t *testing.T) {
 	f.run(n1, "j", "1", int32(tasks))                        // which is taken by one of which another is among the others
 	f.ok(&raftlogv1.DeleteTask{JobId: "j", TaskId: fmt.Sprint(tasks)})
 	require.Equal(t, "2  - ", f.failures("j")[maxFailureKinds])
-}
-
-func TestRetryTasks(t *testing.T) {
-	f, n1, _, job := yard(t)
-	f.add("j", "1", "2", "3", "04", "x", "6")
-	for id, code := range map[string]int32{"1": 7, "2": 9, "3": 0, "04": 7, "x": 7} {
-		f.run(n1, "j", id, code)
-	}
-	find := func(filter FailureFilter, limit int) (numbers []uint64, out []*raftlogv1.FailedTask) {
-		after := uint64(0)
-		for {
-			found, examined, last, err := f.s.FailedTasks(job, after, filter, limit)
-			require.NoError(t, err)
-			require.LessOrEqual(t, examined, limit)
-			for _, one := range found {
-				numbers = append(numbers, one.Task)
-			}
-			if out = append(out, found...); last == 0 {
-				return numbers, out
-			}
-			after = last
-		}
-	}
-	for _, limit := range []int{1, 2, 100} {
-		all, _ := find(FailureFilter{}, limit)
-		require.Equal(t, []uint64{1, 2, 4, 5}, all)
-		exit, _ := find(FailureFilter{ExitCode: proto.Int32(7)}, limit)
-		require.Equal(t, []uint64{1, 4, 5}, exit)
-		ids, _ := find(FailureFilter{IDs: []*apiv1.TaskIdRange{{Start: 2, End: 3}, {Start: 4, End: 4}}}, limit)
-		require.Equal(t, []uint64{2, 4}, ids)
-		code, _ := find(FailureFilter{Code: "TaskEnded"}, limit)
-		require.Empty(t, code)
-	}
-	_, seven := find(FailureFilter{ExitCode: proto.Int32(7)}, 100)
-	require.Equal(t, 3, f.ok(&raftlogv1.RetryTasks{JobId: "j", Tasks: seven}).Count)
-	require.True(t, f.queued("j", "1") && f.queued("j", "04") && f.queued("j", "x"))
-	require.Equal(t, []string{"1 FailureExitCode 9 2"}, f.failures("j"))
-	require.Equal(t, 0, f.ok(&raftlogv1.RetryTasks{JobId: "j", Tasks: seven}).Count, "what runs again is not failed")
-
-	f.run(n1, "j", "1", 7)
-	require.Equal(t, 0, f.ok(&raftlogv1.RetryTasks{JobId: "j", Tasks: seven}).Count, "an attempt that the caller has not seen")
-	f.refuse(batcherr.CodeJobNotFound, &raftlogv1.RetryTasks{JobId: "no", Tasks: seven})
-	f.ok(&raftlogv1.TerminateJob{JobId: "j"})
-	f.refuse(batcherr.CodeJobCompleted, &raftlogv1.RetryTasks{JobId: "j", Tasks: seven})
 }

@@ -375,7 +375,7 @@ func (c *chooser) taskChange() any {
 	}
 	switch rapid.IntRange(0, 7).Draw(c.T, "task change") {
 	case 7:
-		return c.retryTasks(job)
+		return c.actOnTasks(job)
 	case 0:
 		return &raftlogv1.DeleteTask{JobId: job, TaskId: task}
 	case 1, 2:

@@ -135,7 +135,7 @@ type Command struct {
 	//	*Command_PutApplication
 	//	*Command_DeleteApplication
 	//	*Command_ChangeApplication
-	//	*Command_RetryTasks
+	//	*Command_ActOnTasks
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -651,10 +651,10 @@ func (x *Command) GetChangeApplication() *ChangeApplication {
 	return nil
 }
 
-func (x *Command) GetRetryTasks() *RetryTasks {
+func (x *Command) GetActOnTasks() *ActOnTasks {
 	if x != nil {
-		if x, ok := x.Kind.(*Command_RetryTasks); ok {
-			return x.RetryTasks
+		if x, ok := x.Kind.(*Command_ActOnTasks); ok {
+			return x.ActOnTasks
 		}
 	}
 	return nil
@@ -868,8 +868,8 @@ type Command_ChangeApplication struct {
 	ChangeApplication *ChangeApplication `protobuf:"bytes,82,opt,name=change_application,json=changeApplication,proto3,oneof"`
 }
 
-type Command_RetryTasks struct {
-	RetryTasks *RetryTasks `protobuf:"bytes,90,opt,name=retry_tasks,json=retryTasks,proto3,oneof"`
+type Command_ActOnTasks struct {
+	ActOnTasks *ActOnTasks `protobuf:"bytes,90,opt,name=act_on_tasks,json=actOnTasks,proto3,oneof"`
 }
 
 func (*Command_PutAccount) isCommand_Kind() {}
@@ -974,7 +974,7 @@ func (*Command_DeleteApplication) isCommand_Kind() {}
 
 func (*Command_ChangeApplication) isCommand_Kind() {}
 
-func (*Command_RetryTasks) isCommand_Kind() {}
+func (*Command_ActOnTasks) isCommand_Kind() {}
 
 type PutAccount struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -3581,7 +3581,7 @@ var File_batchyard_raftlog_v1_commands_proto protoreflect.FileDescriptor
 
 const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\n" +
-	"#batchyard/raftlog/v1/commands.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a batchyard/api/v1/execution.proto\x1a&batchyard/raftlog/v1/application.proto\x1a#batchyard/raftlog/v1/failures.proto\x1a$batchyard/raftlog/v1/instances.proto\x1a\"batchyard/raftlog/v1/records.proto\x1a$batchyard/raftlog/v1/schedules.proto\"\xd5\x1f\n" +
+	"#batchyard/raftlog/v1/commands.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a batchyard/api/v1/execution.proto\x1a&batchyard/raftlog/v1/application.proto\x1a#batchyard/raftlog/v1/failures.proto\x1a$batchyard/raftlog/v1/instances.proto\x1a\"batchyard/raftlog/v1/records.proto\x1a$batchyard/raftlog/v1/schedules.proto\"\xd6\x1f\n" +
 	"\aCommand\x12\x10\n" +
 	"\x03now\x18\x01 \x01(\x03R\x03now\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12C\n" +
@@ -3653,9 +3653,9 @@ const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\x10assign_instances\x18D \x01(\v2%.batchyard.raftlog.v1.AssignInstancesH\x00R\x0fassignInstances\x12O\n" +
 	"\x0fput_application\x18P \x01(\v2$.batchyard.raftlog.v1.PutApplicationH\x00R\x0eputApplication\x12X\n" +
 	"\x12delete_application\x18Q \x01(\v2'.batchyard.raftlog.v1.DeleteApplicationH\x00R\x11deleteApplication\x12X\n" +
-	"\x12change_application\x18R \x01(\v2'.batchyard.raftlog.v1.ChangeApplicationH\x00R\x11changeApplication\x12C\n" +
-	"\vretry_tasks\x18Z \x01(\v2 .batchyard.raftlog.v1.RetryTasksH\x00R\n" +
-	"retryTasksB\x06\n" +
+	"\x12change_application\x18R \x01(\v2'.batchyard.raftlog.v1.ChangeApplicationH\x00R\x11changeApplication\x12D\n" +
+	"\fact_on_tasks\x18Z \x01(\v2 .batchyard.raftlog.v1.ActOnTasksH\x00R\n" +
+	"actOnTasksB\x06\n" +
 	"\x04kind\"a\n" +
 	"\n" +
 	"PutAccount\x12;\n" +
@@ -3941,7 +3941,7 @@ var file_batchyard_raftlog_v1_commands_proto_goTypes = []any{
 	(*AdvanceJobSchedule)(nil),             // 54: batchyard.raftlog.v1.AdvanceJobSchedule
 	(*AssignInstances)(nil),                // 55: batchyard.raftlog.v1.AssignInstances
 	(*ChangeApplication)(nil),              // 56: batchyard.raftlog.v1.ChangeApplication
-	(*RetryTasks)(nil),                     // 57: batchyard.raftlog.v1.RetryTasks
+	(*ActOnTasks)(nil),                     // 57: batchyard.raftlog.v1.ActOnTasks
 	(*AccountRecord)(nil),                  // 58: batchyard.raftlog.v1.AccountRecord
 	(*JoinTokenRecord)(nil),                // 59: batchyard.raftlog.v1.JoinTokenRecord
 	(*v1.NodeFacts)(nil),                   // 60: batchyard.agent.v1.NodeFacts
@@ -4019,7 +4019,7 @@ var file_batchyard_raftlog_v1_commands_proto_depIdxs = []int32{
 	41, // 48: batchyard.raftlog.v1.Command.put_application:type_name -> batchyard.raftlog.v1.PutApplication
 	42, // 49: batchyard.raftlog.v1.Command.delete_application:type_name -> batchyard.raftlog.v1.DeleteApplication
 	56, // 50: batchyard.raftlog.v1.Command.change_application:type_name -> batchyard.raftlog.v1.ChangeApplication
-	57, // 51: batchyard.raftlog.v1.Command.retry_tasks:type_name -> batchyard.raftlog.v1.RetryTasks
+	57, // 51: batchyard.raftlog.v1.Command.act_on_tasks:type_name -> batchyard.raftlog.v1.ActOnTasks
 	58, // 52: batchyard.raftlog.v1.PutAccount.record:type_name -> batchyard.raftlog.v1.AccountRecord
 	59, // 53: batchyard.raftlog.v1.PutJoinToken.record:type_name -> batchyard.raftlog.v1.JoinTokenRecord
 	60, // 54: batchyard.raftlog.v1.UseJoinToken.facts:type_name -> batchyard.agent.v1.NodeFacts
@@ -4134,7 +4134,7 @@ func file_batchyard_raftlog_v1_commands_proto_init() {
 		(*Command_PutApplication)(nil),
 		(*Command_DeleteApplication)(nil),
 		(*Command_ChangeApplication)(nil),
-		(*Command_RetryTasks)(nil),
+		(*Command_ActOnTasks)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

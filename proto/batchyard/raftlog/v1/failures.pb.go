@@ -7,6 +7,7 @@
 package raftlogv1
 
 import (
+	v1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -99,29 +100,30 @@ func (x *FailureKind) GetNewest() uint64 {
 	return 0
 }
 
-// RetryTasks runs tasks of a job again. Those that are not failed, or have been attempted again since the caller looked, are passed over.
-type RetryTasks struct {
+// ActOnTasks does the same to each of the tasks, as far as it can be done to it: others are passed over.
+type ActOnTasks struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
-	Tasks         []*FailedTask          `protobuf:"bytes,2,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	Action        v1.TaskGroupAction     `protobuf:"varint,2,opt,name=action,proto3,enum=batchyard.api.v1.TaskGroupAction" json:"action,omitempty"`
+	Tasks         []*SelectedTask        `protobuf:"bytes,3,rep,name=tasks,proto3" json:"tasks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *RetryTasks) Reset() {
-	*x = RetryTasks{}
+func (x *ActOnTasks) Reset() {
+	*x = ActOnTasks{}
 	mi := &file_batchyard_raftlog_v1_failures_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *RetryTasks) String() string {
+func (x *ActOnTasks) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*RetryTasks) ProtoMessage() {}
+func (*ActOnTasks) ProtoMessage() {}
 
-func (x *RetryTasks) ProtoReflect() protoreflect.Message {
+func (x *ActOnTasks) ProtoReflect() protoreflect.Message {
 	mi := &file_batchyard_raftlog_v1_failures_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -133,48 +135,57 @@ func (x *RetryTasks) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use RetryTasks.ProtoReflect.Descriptor instead.
-func (*RetryTasks) Descriptor() ([]byte, []int) {
+// Deprecated: Use ActOnTasks.ProtoReflect.Descriptor instead.
+func (*ActOnTasks) Descriptor() ([]byte, []int) {
 	return file_batchyard_raftlog_v1_failures_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *RetryTasks) GetJobId() string {
+func (x *ActOnTasks) GetJobId() string {
 	if x != nil {
 		return x.JobId
 	}
 	return ""
 }
 
-func (x *RetryTasks) GetTasks() []*FailedTask {
+func (x *ActOnTasks) GetAction() v1.TaskGroupAction {
+	if x != nil {
+		return x.Action
+	}
+	return v1.TaskGroupAction(0)
+}
+
+func (x *ActOnTasks) GetTasks() []*SelectedTask {
 	if x != nil {
 		return x.Tasks
 	}
 	return nil
 }
 
-type FailedTask struct {
+type SelectedTask struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Task  uint64                 `protobuf:"varint,1,opt,name=task,proto3" json:"task,omitempty"`
-	// The attempt that failed; 0: the task was ended before it had any.
-	Attempt       uint32 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// Its number.
+	Task uint64 `protobuf:"varint,1,opt,name=task,proto3" json:"task,omitempty"`
+	// The attempt that had failed when the task was selected for that (0: it was ended before it had any): a task that has been attempted again since is passed
+	// over. Absent: the task was not selected for having failed.
+	Attempt       *uint32 `protobuf:"varint,2,opt,name=attempt,proto3,oneof" json:"attempt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *FailedTask) Reset() {
-	*x = FailedTask{}
+func (x *SelectedTask) Reset() {
+	*x = SelectedTask{}
 	mi := &file_batchyard_raftlog_v1_failures_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *FailedTask) String() string {
+func (x *SelectedTask) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*FailedTask) ProtoMessage() {}
+func (*SelectedTask) ProtoMessage() {}
 
-func (x *FailedTask) ProtoReflect() protoreflect.Message {
+func (x *SelectedTask) ProtoReflect() protoreflect.Message {
 	mi := &file_batchyard_raftlog_v1_failures_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -186,21 +197,21 @@ func (x *FailedTask) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use FailedTask.ProtoReflect.Descriptor instead.
-func (*FailedTask) Descriptor() ([]byte, []int) {
+// Deprecated: Use SelectedTask.ProtoReflect.Descriptor instead.
+func (*SelectedTask) Descriptor() ([]byte, []int) {
 	return file_batchyard_raftlog_v1_failures_proto_rawDescGZIP(), []int{2}
 }
 
-func (x *FailedTask) GetTask() uint64 {
+func (x *SelectedTask) GetTask() uint64 {
 	if x != nil {
 		return x.Task
 	}
 	return 0
 }
 
-func (x *FailedTask) GetAttempt() uint32 {
-	if x != nil {
-		return x.Attempt
+func (x *SelectedTask) GetAttempt() uint32 {
+	if x != nil && x.Attempt != nil {
+		return *x.Attempt
 	}
 	return 0
 }
@@ -209,7 +220,7 @@ var File_batchyard_raftlog_v1_failures_proto protoreflect.FileDescriptor
 
 const file_batchyard_raftlog_v1_failures_proto_rawDesc = "" +
 	"\n" +
-	"#batchyard/raftlog/v1/failures.proto\x12\x14batchyard.raftlog.v1\"\x99\x01\n" +
+	"#batchyard/raftlog/v1/failures.proto\x12\x14batchyard.raftlog.v1\x1a\"batchyard/api/v1/task_groups.proto\"\x99\x01\n" +
 	"\vFailureKind\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12 \n" +
 	"\texit_code\x18\x02 \x01(\x05H\x00R\bexitCode\x88\x01\x01\x12\x14\n" +
@@ -217,15 +228,17 @@ const file_batchyard_raftlog_v1_failures_proto_rawDesc = "" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12\x16\n" +
 	"\x06newest\x18\x05 \x01(\x04R\x06newestB\f\n" +
 	"\n" +
-	"_exit_code\"[\n" +
+	"_exit_code\"\x98\x01\n" +
 	"\n" +
-	"RetryTasks\x12\x15\n" +
-	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x126\n" +
-	"\x05tasks\x18\x02 \x03(\v2 .batchyard.raftlog.v1.FailedTaskR\x05tasks\":\n" +
+	"ActOnTasks\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x129\n" +
+	"\x06action\x18\x02 \x01(\x0e2!.batchyard.api.v1.TaskGroupActionR\x06action\x128\n" +
+	"\x05tasks\x18\x03 \x03(\v2\".batchyard.raftlog.v1.SelectedTaskR\x05tasks\"M\n" +
+	"\fSelectedTask\x12\x12\n" +
+	"\x04task\x18\x01 \x01(\x04R\x04task\x12\x1d\n" +
+	"\aattempt\x18\x02 \x01(\rH\x00R\aattempt\x88\x01\x01B\n" +
 	"\n" +
-	"FailedTask\x12\x12\n" +
-	"\x04task\x18\x01 \x01(\x04R\x04task\x12\x18\n" +
-	"\aattempt\x18\x02 \x01(\rR\aattemptBEZCgithub.com/batchyard/batchyard/proto/batchyard/raftlog/v1;raftlogv1b\x06proto3"
+	"\b_attemptBEZCgithub.com/batchyard/batchyard/proto/batchyard/raftlog/v1;raftlogv1b\x06proto3"
 
 var (
 	file_batchyard_raftlog_v1_failures_proto_rawDescOnce sync.Once
@@ -241,17 +254,19 @@ func file_batchyard_raftlog_v1_failures_proto_rawDescGZIP() []byte {
 
 var file_batchyard_raftlog_v1_failures_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_batchyard_raftlog_v1_failures_proto_goTypes = []any{
-	(*FailureKind)(nil), // 0: batchyard.raftlog.v1.FailureKind
-	(*RetryTasks)(nil),  // 1: batchyard.raftlog.v1.RetryTasks
-	(*FailedTask)(nil),  // 2: batchyard.raftlog.v1.FailedTask
+	(*FailureKind)(nil),     // 0: batchyard.raftlog.v1.FailureKind
+	(*ActOnTasks)(nil),      // 1: batchyard.raftlog.v1.ActOnTasks
+	(*SelectedTask)(nil),    // 2: batchyard.raftlog.v1.SelectedTask
+	(v1.TaskGroupAction)(0), // 3: batchyard.api.v1.TaskGroupAction
 }
 var file_batchyard_raftlog_v1_failures_proto_depIdxs = []int32{
-	2, // 0: batchyard.raftlog.v1.RetryTasks.tasks:type_name -> batchyard.raftlog.v1.FailedTask
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	3, // 0: batchyard.raftlog.v1.ActOnTasks.action:type_name -> batchyard.api.v1.TaskGroupAction
+	2, // 1: batchyard.raftlog.v1.ActOnTasks.tasks:type_name -> batchyard.raftlog.v1.SelectedTask
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_raftlog_v1_failures_proto_init() }
@@ -260,6 +275,7 @@ func file_batchyard_raftlog_v1_failures_proto_init() {
 		return
 	}
 	file_batchyard_raftlog_v1_failures_proto_msgTypes[0].OneofWrappers = []any{}
+	file_batchyard_raftlog_v1_failures_proto_msgTypes[2].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

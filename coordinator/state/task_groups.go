@@ -1,0 +1,150 @@
+package state
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/batchyard/batchyard/internal/batcherr"
+	"github.com/batchyard/batchyard/internal/lifecycle"
+	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
+	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
+)
+
+// Selected is what SelectTasks has found.
+type Selected struct {
+	Tasks []*raftlogv1.SelectedTask
+	// Examined is how many tasks it looked at, Last the number of the last of them; 0: there are no more.
+	Examined int
+	Last     uint64
+}
+
+// SelectTasks looks at up to limit tasks of a job, those after the number given.
+func (s *Store) SelectTasks(jobUID, after uint64, by *apiv1.TaskSelection, limit int) (out Selected, err error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	failed := by.GetFailed() || by.GetFailureCode() != "" || by.ExitCode != nil
+	table := byte(tableEntry)
+	if failed {
+		table = tableExecution
+	}
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: keyTask(table, jobUID, after+1), UpperBound: prefixEnd(keyNumber(table, jobUID))})
+	if err != nil {
+		return Selected{}, err
+	}
+	defer it.Close()
+	for it.First(); it.Valid(); it.Next() {
+		if out.Examined == limit {
+			return out, nil
+		}
+		out.Examined++
+		out.Last = binary.BigEndian.Uint64(it.Key()[9:])
+		task := &raftlogv1.SelectedTask{Task: out.Last}
+		if failed {
+			exec := &raftlogv1.TaskExecution{}
+			if err := proto.Unmarshal(it.Value(), exec); err != nil {
+				return Selected{}, err
+			}
+			if !selects(by, exec) {
+				continue
+			}
+			task.Attempt = &exec.Attempt
+		}
+		named, err := s.inRanges(TaskKey{jobUID, out.Last}, by.GetIdRanges())
+		if err != nil {
+			return Selected{}, err
+		}
+		if named {
+			out.Tasks = append(out.Tasks, task)
+		}
+	}
+	out.Last = 0
+	return out, it.Error()
+}
+
+// selects says whether a task failed in the way that is asked for.
+func selects(by *apiv1.TaskSelection, exec *raftlogv1.TaskExecution) bool {
+	code := by.GetFailureCode()
+	return exec.Phase == completed && !exec.Succeeded && (code == "" || exec.Failure.GetCode() == code) &&
+		(by.ExitCode == nil || sameExit(by.ExitCode, exec.ExitCode))
+}
+
+// inRanges says whether a task's id is a number in one of the ranges; without any, it is.
+func (s *Store) inRanges(key TaskKey, ranges []*apiv1.TaskIdRange) (bool, error) {
+	if len(ranges) == 0 {
+		return true, nil
+	}
+	b, err := s.read(keyTask(tableEntry, key.Job, key.Task))
+	if err != nil || b == nil {
+		return false, err
+	}
+	entry := &raftlogv1.TaskEntry{}
+	if err := proto.Unmarshal(b, entry); err != nil {
+		return false, err
+	}
+	n, numeric := numericID(entry.Id)
+	return numeric && slices.ContainsFunc(ranges, func(r *apiv1.TaskIdRange) bool { return r.Start <= n && n <= r.End }), nil
+}
+
+func (t *txn) actOnTasks(c *raftlogv1.ActOnTasks) Result {
+	j, ok := t.job(t.account, c.JobId)
+	switch {
+	case !ok:
+		return refused(batcherr.Of(batcherr.CodeJobNotFound))
+	case j.rec.Job.State == jobDeleting:
+		return refused(batcherr.Of(batcherr.CodeJobBeingDeleted))
+	case c.Action == apiv1.TaskGroupAction_TASK_GROUP_ACTION_REACTIVATE:
+		if err := closedError(j.rec.Job.State); err != nil {
+			return refused(err)
+		}
+	}
+	done := 0
+	for _, selected := range c.Tasks {
+		key := TaskKey{j.rec.Uid, selected.Task}
+		if t.get(keyTask(tableEntry, key.Job, key.Task)) != nil && t.actOnTask(j, key, selected, c.Action) {
+			done++
+		}
+	}
+	t.settle(j)
+	return Result{Count: done}
+}
+
+// actOnTask does to one task what is asked; false if it is not what was selected any more, or it can't be done to it.
+func (t *txn) actOnTask(j *job, key TaskKey, selected *raftlogv1.SelectedTask, action apiv1.TaskGroupAction) bool {
+	exec := t.execution(key)
+	failed := exec.Phase == completed && !exec.Succeeded
+	if selected.Attempt != nil && (!failed || exec.Attempt != *selected.Attempt) {
+		return false
+	}
+	switch {
+	case action == apiv1.TaskGroupAction_TASK_GROUP_ACTION_REACTIVATE && failed:
+		t.touch(key, t.reactivate(j, key))
+	case action == apiv1.TaskGroupAction_TASK_GROUP_ACTION_TERMINATE && exec.Phase != completed:
+		t.endTask(j, key, lifecycle.EndedFailure(endedByUser), j.rec.Job.OnTaskFailure)
+		t.touch(key, t.change(key))
+	case action == apiv1.TaskGroupAction_TASK_GROUP_ACTION_DELETE:
+		t.removeTask(j, key)
+	default:
+		return false
+	}
+	return true
+}
+
+// reactivate queues a failed task again, as if it had never been attempted but for its number of attempts.
+func (t *txn) reactivate(j *job, key TaskKey) *raftlogv1.TaskExecution {
+	exec, entry := t.change(key), t.entry(key)
+	t.uncountFailure(j, exec.FailureKind)
+	t.move(j, exec, queued, slotsOf(t.spec(j, entry.Spec)))
+	exec.RetryCount, exec.LastRetryTime = 0, 0
+	exec.ExitCode, exec.Failure, exec.FailureKind = nil, nil, 0
+	exec.StartTime, exec.EndTime, exec.UserCpu, exec.KernelCpu = 0, 0, 0, 0
+	hopeless := !exec.Satisfied
+	exec.Satisfied = false
+	if hopeless && j.rec.Job.GetUsesTaskDependencies() {
+		t.spread(j, entry.Id, false)
+	}
+	t.enqueue(j, key, entry.Spec)
+	return exec
+}
