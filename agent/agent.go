@@ -94,7 +94,12 @@ func (a *Agent) live(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = staging.stager.Close() }()
-	l := &life{agent: a, enrolled: enrolled, staging: staging, addresses: addresses}
+	containers, err := newContainers(&a.cfg, a.limits)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = containers.engine.Close() }()
+	l := &life{agent: a, enrolled: enrolled, staging: staging, containers: containers, addresses: addresses}
 	return l.repeat(ctx)
 }
 
@@ -144,10 +149,12 @@ const supervisorStart = 30 * time.Second
 
 // life is what the agent has while it is enrolled.
 type life struct {
-	agent     *Agent
-	enrolled  *enrolment
-	staging   *staging
-	addresses []string
+	agent    *Agent
+	enrolled *enrolment
+	staging  *staging
+	// containers makes those of tasks.
+	containers *containers
+	addresses  []string
 }
 
 // repeat lives until the end is final. A supervisor that is lost is started anew, and what it held is reported.
@@ -207,7 +214,7 @@ func (l *life) taskConfig(supervised *supervisor) task.Config {
 		},
 		BootID: l.agent.machine.bootID(), Fresh: l.enrolled.fresh,
 		Users:      task.Users{Root: os.Geteuid() == 0, Auto: cfg.TaskUsers, Admin: cfg.AdminTasks},
-		Supervisor: supervised, Stager: l.staging, Split: process.SplitCommandLine, Logger: cfg.Logger, Now: cfg.Now,
+		Supervisor: supervised, Stager: l.staging, Containers: l.containers, Split: process.SplitCommandLine, Logger: cfg.Logger, Now: cfg.Now,
 	}
 }
 

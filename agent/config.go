@@ -8,6 +8,8 @@ import (
 	"net"
 	"path/filepath"
 	"time"
+
+	"github.com/batchyard/batchyard/agent/container"
 )
 
 // Config is everything that an agent is told from outside.
@@ -43,6 +45,12 @@ type Config struct {
 	TaskUsers bool
 	// AdminTasks lets tasks run as root that ask for it, also where TaskUsers keeps the others from it.
 	AdminTasks bool
+	// ContainerEngine is unix:///path of a Docker-compatible engine's socket, container.None, or empty: whichever of the usual sockets there is.
+	ContainerEngine string
+	// ContainerHostAccess lets tasks' container run options reach the machine: privileges, devices, any path.
+	ContainerHostAccess bool
+	// ContainerCommand runs a container, by container.Run; what is given to it is added.
+	ContainerCommand []string
 	// LimitTasks holds each task to the share of the node's memory and processors that its slots are of the node's.
 	LimitTasks bool
 	Version    string
@@ -78,6 +86,9 @@ func (c *Config) Validate() error {
 	}
 	if len(c.SupervisorCommand) == 0 {
 		errs = append(errs, errors.New("no command for the supervisor"))
+	}
+	if err := container.CheckAddress(c.ContainerEngine); err != nil {
+		errs = append(errs, err)
 	}
 	if c.OrphanTimeout < 0 || c.StopGrace < 0 || c.Heartbeat < 0 {
 		errs = append(errs, errors.New("durations must not be negative"))

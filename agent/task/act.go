@@ -58,6 +58,7 @@ func (r *Runner) act(a *attempt, action Action) {
 		r.upload(a)
 	case Forget:
 		r.fx.forgets = append(r.fx.forgets, a.names()...)
+		r.discard(a)
 	case Retain:
 		r.retain(a)
 	case Clean:
@@ -139,6 +140,7 @@ func (r *Runner) workOf(a *attempt) Work {
 // stageIn brings everything in, in a goroutine of its own: it holds slots, so there are few.
 func (r *Runner) stageIn(a *attempt) {
 	work := r.workOf(a)
+	contained := r.containedOf(a)
 	ctx, cancel := context.WithCancel(r.work)
 	a.cancel = cancel
 	limit, limited := wallClock(a)
@@ -149,7 +151,7 @@ func (r *Runner) stageIn(a *attempt) {
 			ctx, done = context.WithDeadline(ctx, limit)
 			defer done()
 		}
-		variables, err := r.bring(ctx, work)
+		variables, err := r.bring(ctx, work, contained)
 		if r.work.Err() != nil {
 			return // the agent ends; the next one stages again
 		}
@@ -164,7 +166,13 @@ func (r *Runner) stageIn(a *attempt) {
 	})
 }
 
-func (r *Runner) bring(ctx context.Context, work Work) ([]string, error) {
+func (r *Runner) bring(ctx context.Context, work Work, contained *contained) ([]string, error) {
+	if work.Kind == agentv1.AssignmentKind_ASSIGNMENT_KIND_PREFETCH {
+		return nil, r.prefetch(ctx, work)
+	}
+	if err := r.checkContained(work.Kind, work.Job, work.Spec); err != nil {
+		return nil, err
+	}
 	made := ""
 	if work.Fetching {
 		made = path.Join(work.Directory, work.Place)
@@ -178,7 +186,11 @@ func (r *Runner) bring(ctx context.Context, work Work) ([]string, error) {
 			return nil, directoryError(err)
 		}
 	}
-	return r.cfg.Stager.In(ctx, work)
+	variables, err := r.cfg.Stager.In(ctx, work)
+	if err != nil || contained == nil {
+		return variables, err
+	}
+	return variables, r.contain(ctx, work, contained, variables)
 }
 
 // upload sends outputs away while the lease lasts; without one, or without the spec, it waits.
@@ -275,9 +287,10 @@ func factsOf(assignment *agentv1.Assignment, job *agentv1.JobContext, spec *agen
 			Fetches: primary && len(task.GetResourceFiles()) > 0, HasOutputs: primary && len(task.GetOutputFiles()) > 0,
 		}
 	}
+	bare := assignment.GetKind() == agentv1.AssignmentKind_ASSIGNMENT_KIND_PREFETCH
 	return Facts{
-		HasInputs:  len(task.GetResourceFiles())+len(spec.GetPackages())+len(job.GetPackages()) > 0,
-		HasOutputs: len(task.GetOutputFiles()) > 0,
+		HasInputs:  bare || task.GetContainerSettings() != nil || len(task.GetResourceFiles())+len(spec.GetPackages())+len(job.GetPackages()) > 0,
+		HasOutputs: len(task.GetOutputFiles()) > 0, Bare: bare,
 	}
 }
 

@@ -124,6 +124,12 @@ func (r *Runner) start(ctx context.Context, launches []launch) error {
 }
 
 func (r *Runner) commandOf(l *launch) (Command, error) {
+	if err := r.checkContained(l.kind, l.job, l.spec); err != nil {
+		return Command{}, err
+	}
+	if l.spec.GetTask().GetContainerSettings() != nil {
+		return r.containerCommand(l)
+	}
 	args, err := r.cfg.Split(l.line)
 	if err != nil {
 		return Command{}, batcherr.New(batcherr.KindInvalid, batcherr.CodeCommandLaunchFailed, "The command line cannot be split: %v", err)
@@ -135,8 +141,15 @@ func (r *Runner) commandOf(l *launch) (Command, error) {
 	if err != nil {
 		return Command{}, err
 	}
+	command := r.baseCommand(l)
+	command.Args, command.Env, command.User = args, l.env.Variables(), user
+	return command, nil
+}
+
+// baseCommand is what commands have in common, whatever they run in.
+func (r *Runner) baseCommand(l *launch) Command {
 	command := Command{
-		Ref: l.ref, Lingers: l.lingers, Args: args, Env: l.env.Variables(), User: user, Slots: l.slots, OfSlots: l.of,
+		Ref: l.ref, Lingers: l.lingers, Slots: l.slots, OfSlots: l.of,
 		Dir:    absolute(r.cfg.Place.Root, path.Join(l.directory, l.place, dirWorking)),
 		Stdout: absolute(r.cfg.Place.Root, path.Join(l.directory, l.place, l.outputs+StdoutName)),
 		Stderr: absolute(r.cfg.Place.Root, path.Join(l.directory, l.place, l.outputs+StderrName)),
@@ -144,7 +157,7 @@ func (r *Runner) commandOf(l *launch) (Command, error) {
 	if l.limited {
 		command.WallClock = max(l.limit.Sub(r.cfg.Now()), time.Millisecond)
 	}
-	return command, nil
+	return command
 }
 
 // room makes the task's directory unless staging has, and says whose it is.

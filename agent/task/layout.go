@@ -42,13 +42,14 @@ func Directory(jobID, taskID string) (string, error) {
 
 // directoryOf is the directory of an assigned attempt.
 func directoryOf(job *agentv1.JobContext, assignment *agentv1.Assignment) (string, error) {
-	if assignment.GetKind() == agentv1.AssignmentKind_ASSIGNMENT_KIND_START {
+	switch assignment.GetKind() {
+	case agentv1.AssignmentKind_ASSIGNMENT_KIND_START, agentv1.AssignmentKind_ASSIGNMENT_KIND_PREFETCH:
 		return dirStartup, nil
 	}
 	return Directory(job.GetJobId(), assignment.GetTaskId())
 }
 
-// slotsOf is how many of the node's slots an attempt occupies. Start, preparation and release tasks run beside all others.
+// slotsOf is how many of the node's slots an attempt occupies. Start, preparation and release tasks, and what brings images, run beside all others.
 func slotsOf(assignment *agentv1.Assignment) int32 {
 	if assignment.GetKind() != agentv1.AssignmentKind_ASSIGNMENT_KIND_UNSPECIFIED {
 		return 0

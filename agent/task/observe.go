@@ -16,8 +16,9 @@ type Staged struct {
 
 // LaunchFailed says that the command could not be started.
 type LaunchFailed struct {
-	At      int64
-	Failure *apiv1.TaskFailureInfo
+	At        int64
+	Failure   *apiv1.TaskFailureInfo
+	Container *apiv1.TaskContainerExecutionInfo // nil: there is none
 }
 
 // EndReason is why a command is no longer running.
@@ -38,6 +39,8 @@ type Exited struct {
 	Reason   EndReason
 	ExitCode int32 // meaningless for EndLost
 	Usage    Usage
+	// Container is that of the command; nil: it ran in none.
+	Container *apiv1.TaskContainerExecutionInfo
 }
 
 // Uploaded says that the upload of output files is over.

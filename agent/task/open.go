@@ -44,6 +44,10 @@ func Open(ctx context.Context, cfg Config) (*Runner, error) {
 		return nil, fmt.Errorf("asking the supervisor what it runs: %w", err)
 	}
 	r.meet(processes, found.bootID == cfg.BootID)
+	r.found = make(map[Ref]bool, len(r.book.live))
+	for ref := range r.book.live {
+		r.found[ref] = true
+	}
 	return r, nil
 }
 

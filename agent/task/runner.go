@@ -93,6 +93,7 @@ type Config struct {
 	Users      Users
 	Supervisor Supervisor
 	Stager     Stager
+	Containers Containers // nil: the node has none
 	Split      func(commandLine string) ([]string, error)
 	Logger     *slog.Logger
 	Now        func() time.Time // nil: time.Now
@@ -110,6 +111,7 @@ type Runner struct {
 	hands   mailbox[handful]
 	workers sync.WaitGroup // staging and uploads
 	work    context.Context
+	found   map[Ref]bool // what was live when the runner was opened
 
 	// What follows belongs to the goroutine of the loop.
 	book book
@@ -147,6 +149,7 @@ type attempt struct {
 	cancel     context.CancelFunc // of staging or upload that is under way
 	postponed  bool               // staging or an upload waits for a session, a lease or a spec
 	unlaunched bool               // the launch waits for a session: see Unlaunched
+	settling   bool               // its command has ended, and what became of its container is being found out
 	followers  []*attempt         // wait for the directory
 	ended      chan struct{}      // closed when it has ended; nil: nobody asked
 }
@@ -160,6 +163,9 @@ func (r *Runner) Run(ctx context.Context) error {
 	group.Go(func() error { return r.handle(ctx) })
 	group.Go(func() error { return r.clean(ctx) })
 	group.Go(func() error { return r.cfg.Supervisor.Events(ctx, r.Observe) })
+	if r.cfg.Containers != nil {
+		group.Go(func() error { r.cfg.Containers.Clean(ctx, r.found); return nil })
+	}
 	err := group.Wait()
 	r.workers.Wait()
 	if errors.Is(err, context.Canceled) {
@@ -308,6 +314,8 @@ func (r *Runner) hear(e *Event) {
 		r.fx.forgets = append(r.fx.forgets, e.Ref)
 	case e.Error != nil:
 		r.observe(a, LaunchFailed{At: r.nanos(), Failure: launchFailure(e.Error)})
+	case a.mayBeContained():
+		r.settle(a, e.Exit)
 	default:
 		r.observe(a, e.Exit)
 	}

@@ -46,6 +46,7 @@ type Facts struct {
 	HasOutputs bool // output files are declared
 	Instance   bool // of a multi-instance task
 	Fetches    bool // the primary has resource files of its own
+	Bare       bool // nothing is run once all is brought in
 }
 
 // Outcome is what is to be reported.
@@ -57,6 +58,7 @@ type Outcome struct {
 	Failure      *apiv1.TaskFailureInfo // never changed once set
 	FailureStage agentv1.FailureStage
 	Usage        Usage
+	Container    *apiv1.TaskContainerExecutionInfo // that the command ran in; never changed once set
 }
 
 // Usage is what the attempt's processes used.
@@ -86,6 +88,7 @@ func (s State) Report(ref Ref) *agentv1.AttemptReport {
 		Ref: ref.Message(), Phase: o.Phase, StartTime: o.Start, EndTime: o.End,
 		Failure: o.Failure, FailureStage: o.FailureStage,
 		UserCpu: int64(o.Usage.UserCPU), KernelCpu: int64(o.Usage.KernelCPU), MaxRssBytes: o.Usage.MaxRSS,
+		Container: o.Container,
 	}
 	if o.Exited {
 		report.ExitCode = &o.ExitCode
@@ -98,7 +101,7 @@ func outcomeOf(m *agentv1.AttemptReport) Outcome {
 	return Outcome{
 		Phase: m.GetPhase(), Start: m.GetStartTime(), End: m.GetEndTime(),
 		Exited: m != nil && m.ExitCode != nil, ExitCode: m.GetExitCode(),
-		Failure: m.GetFailure(), FailureStage: m.GetFailureStage(),
+		Failure: m.GetFailure(), FailureStage: m.GetFailureStage(), Container: m.GetContainer(),
 		Usage: Usage{
 			UserCPU: time.Duration(m.GetUserCpu()), KernelCPU: time.Duration(m.GetKernelCpu()), MaxRSS: m.GetMaxRssBytes(),
 		},

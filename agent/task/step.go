@@ -89,6 +89,8 @@ func stepStaging(s State, obs Observation) (State, []Action) {
 			return end(s, agentv1.AttemptPhase_ATTEMPT_PHASE_RELEASED, o.At)
 		case o.Failure != nil:
 			return fail(s, o.Failure, agentv1.FailureStage_FAILURE_STAGE_PRE_PROCESSING, o.At)
+		case s.Facts.Bare:
+			return exited(s, Exited{At: o.At})
 		case s.Facts.Instance:
 			s.Stage, s.Coordinated = Coordinating, true
 			return s, []Action{Save, Coordinate}
@@ -113,6 +115,7 @@ func stepStaging(s State, obs Observation) (State, []Action) {
 func stepRunning(s State, obs Observation) (State, []Action) {
 	switch o := obs.(type) {
 	case LaunchFailed:
+		s.Outcome.Container = o.Container
 		if s.Stopping {
 			return end(s, agentv1.AttemptPhase_ATTEMPT_PHASE_RELEASED, o.At)
 		}
@@ -142,6 +145,7 @@ func stepRunning(s State, obs Observation) (State, []Action) {
 }
 
 func exited(s State, o Exited) (State, []Action) {
+	s.Outcome.Container = o.Container
 	if o.Reason == EndLost || o.Reason == EndedByLease {
 		// What a lease's end has stopped belongs to another node by now: whether it counted is not ours to say.
 		return end(s, agentv1.AttemptPhase_ATTEMPT_PHASE_LOST, o.At)

@@ -139,7 +139,7 @@ func observations() *rapid.Generator[Observation] {
 		}
 		reason := EndReason(rapid.IntRange(0, int(EndLost)).Draw(t, "reason"))
 		all := []Observation{
-			Admitted{at}, Staged{at, failure}, LaunchFailed{at, failureFor(batcherr.CodeUnknown)},
+			Admitted{at}, Staged{at, failure}, LaunchFailed{At: at, Failure: failureFor(batcherr.CodeUnknown)},
 			Exited{At: at, Reason: reason, ExitCode: 1}, Uploaded{at, failure}, StopAsked{at}, Retracted{}, CleanAsked{at},
 			Committed{}, RetentionOver{}, Lost{at}, Resumed{at}, Unlaunched{at},
 			CoordinationLeft{}, Proceed{}, CoordinationEnded{Exited{At: at, Reason: reason, ExitCode: 1}},

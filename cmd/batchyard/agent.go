@@ -43,6 +43,8 @@ Stopped with SIGTERM it leaves its tasks running, so that a new version can take
 	flags.BoolVar(&o.cfg.TaskUsers, "task-users", false, "run each task as a user of its own, as which it can't read what other tasks have (root only)")
 	flags.BoolVar(&o.cfg.AdminTasks, "admin-tasks", false, "with --task-users: let tasks be root that ask for elevationLevel admin")
 	flags.BoolVar(&o.cfg.LimitTasks, "limit-tasks", false, "hold each task to its slots' share of memory and processors")
+	flags.StringVar(&o.cfg.ContainerEngine, "container-engine", "", "unix:///path of Docker's or Podman's socket, or none (default: whichever of the usual sockets there is)")
+	flags.BoolVar(&o.cfg.ContainerHostAccess, "container-host-access", false, "let tasks' run options reach the machine: privileged, devices, capabilities, any path")
 	flags.StringVar(&o.cfg.Address, "address", "", "address that others are told as this node's")
 	flags.StringVar(&o.cfg.LogFile, "log-file", "", "file in which the agent's log is kept, to be uploaded on request")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "log everything")
@@ -69,6 +71,7 @@ func (o *agentOptions) run(ctx context.Context) error {
 		return err
 	}
 	o.cfg.SupervisorCommand = []string{program, "supervisor", "--state", agent.SupervisorDir(o.cfg.DataDir)}
+	o.cfg.ContainerCommand = []string{program, "container"}
 	o.cfg.Version, o.cfg.Logger = o.f.version, newLogger(o.f, o.verbose)
 	a, err := agent.New(o.cfg)
 	if err != nil {

@@ -27,6 +27,8 @@ type devOptions struct {
 	verbose   bool
 
 	taskUsers, limitTasks bool
+	containerEngine       string
+	containerHostAccess   bool
 }
 
 func newDevCommand(f *factory) *cobra.Command {
@@ -55,6 +57,8 @@ written to the context file, so that the other commands find the farm by themsel
 	_ = flags.MarkHidden("autoscale-every") // fails for unknown flags only
 	flags.BoolVar(&o.taskUsers, "task-users", false, "run each task as a user of its own (root only, in a directory that everybody can get to)")
 	flags.BoolVar(&o.limitTasks, "limit-tasks", false, "hold each task to its slots' share of its node's memory and processors")
+	flags.StringVar(&o.containerEngine, "container-engine", "", "unix:///path of Docker's or Podman's socket, or none (default: whichever of the usual sockets there is)")
+	flags.BoolVar(&o.containerHostAccess, "container-host-access", false, "let tasks' container run options reach the machine: privileged, devices, capabilities, any path")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "log everything")
 	return cmd
 }
@@ -91,6 +95,12 @@ func (o *devOptions) agentOptions() []string {
 	}
 	if o.limitTasks {
 		options = append(options, "--limit-tasks")
+	}
+	if o.containerEngine != "" {
+		options = append(options, "--container-engine", o.containerEngine)
+	}
+	if o.containerHostAccess {
+		options = append(options, "--container-host-access")
 	}
 	return options
 }

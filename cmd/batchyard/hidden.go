@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/batchyard/batchyard/agent/container"
 	"github.com/batchyard/batchyard/agent/process"
 	"github.com/batchyard/batchyard/storage/embedded"
 )
@@ -28,6 +29,36 @@ func newSupervisorCommand(f *factory) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&state, "state", "", "directory of the supervisor's socket and journal")
 	_ = cmd.MarkFlagRequired("state")
+	return cmd
+}
+
+// newContainerCommand is what an agent's supervisor runs for a task in a container.
+func newContainerCommand(f *factory) *cobra.Command {
+	cfg := container.RunConfig{}
+	owner := ""
+	cmd := &cobra.Command{
+		Use: "container", Short: "Run the container of a task (started by its agent)", Hidden: true, Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if owner != "" {
+				if err := container.GiveOutputs(owner); err != nil {
+					return err
+				}
+			}
+			cfg.Stdout, cfg.Stderr = f.out, f.errOut
+			code, err := container.Run(cmd.Context(), cfg)
+			switch {
+			case err != nil:
+				return &codedError{code: code, text: err.Error()}
+			case code != 0:
+				return &codedError{code: code}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&cfg.Address, "engine", "", "unix:///path of the engine's socket")
+	cmd.Flags().StringVar(&cfg.Name, "name", "", "name of the container")
+	cmd.Flags().DurationVar(&cfg.Grace, "grace", 0, "how long the command may take to end by itself when it is stopped")
+	cmd.Flags().StringVar(&owner, "owner", "", "UID:GID of whom the files for output become")
 	return cmd
 }
 

@@ -88,7 +88,7 @@ func newRootCommand(f *factory) *cobra.Command {
 	add(groupFarm, newPoolCommand(f), newNodeCommand(f), newFileCommand(f), newAppCommand(f))
 	add(groupAccess, newContextCommand(f), newAccountCommand(f), newClusterCommand(f))
 	add(groupService, newDevCommand(f), newCoordinatorCommand(f), newAgentCommand(f))
-	root.AddCommand(newSupervisorCommand(f), newObjectStoreCommand(f))
+	root.AddCommand(newSupervisorCommand(f), newContainerCommand(f), newObjectStoreCommand(f))
 	root.AddCommand(newVersionCommand(f), newExitCodesTopic(), newJobFileTopic())
 	requireKnownVerbs(root)
 	return root

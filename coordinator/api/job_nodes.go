@@ -66,6 +66,7 @@ func showJobNode(job *apiv1.Job, n state.JobNode) *apiv1.JobPreparationAndReleas
 		if info := out.JobPreparationTaskExecutionInfo; done {
 			info.State = apiv1.JobPreparationTaskState_JOB_PREPARATION_TASK_STATE_COMPLETED
 			info.EndTime, info.ExitCode, info.FailureInfo, info.Result = timestamp(e.EndTime), e.ExitCode, e.Failure, resultOf(e)
+			info.ContainerInfo = e.Container
 		}
 	}
 	if e := n.Release; e != nil {
@@ -77,6 +78,7 @@ func showJobNode(job *apiv1.Job, n state.JobNode) *apiv1.JobPreparationAndReleas
 		if info := out.JobReleaseTaskExecutionInfo; done {
 			info.State = apiv1.JobReleaseTaskState_JOB_RELEASE_TASK_STATE_COMPLETED
 			info.EndTime, info.ExitCode, info.FailureInfo, info.Result = timestamp(e.EndTime), e.ExitCode, e.Failure, resultOf(e)
+			info.ContainerInfo = e.Container
 		}
 	}
 	return out
@@ -95,6 +97,7 @@ func showStart(n *raftlogv1.NodeRecord) *apiv1.StartTaskInfo {
 	if e.Phase == raftlogv1.SpecialPhase_SPECIAL_PHASE_COMPLETED {
 		info.State = apiv1.StartTaskState_START_TASK_STATE_COMPLETED
 		info.EndTime, info.ExitCode, info.FailureInfo, info.Result = timestamp(e.EndTime), e.ExitCode, e.Failure, resultOf(e)
+		info.ContainerInfo = e.Container
 	}
 	return info
 }

@@ -67,6 +67,9 @@ func checkPoolCommon(p poolCommon) error {
 	if err := checkAccounts("userAccounts", p.GetUserAccounts()); err != nil {
 		return err
 	}
+	if err := checkContainers("virtualMachineConfiguration.containerConfiguration", p.GetVirtualMachineConfiguration().GetContainerConfiguration()); err != nil {
+		return err
+	}
 	return checkDisks("virtualMachineConfiguration.dataDisks", p.GetVirtualMachineConfiguration().GetDataDisks())
 }
 

@@ -84,7 +84,8 @@ func (r *rules) add(desc protoreflect.MessageDescriptor) *messageRules {
 
 // canBeMissing says whether an absent value can be told from the zero value, or the zero value makes no sense.
 func canBeMissing(fd protoreflect.FieldDescriptor) bool {
-	if fd.FullName() == "batchyard.api.v1.MetadataItem.value" || fd.IsList() {
+	// A command in a container may be the image's own: checkCommandLine sees to it.
+	if fd.FullName() == "batchyard.api.v1.MetadataItem.value" || fd.Name() == "command_line" || fd.IsList() {
 		return false
 	}
 	return fd.HasPresence() || fd.Kind() == protoreflect.StringKind || fd.Kind() == protoreflect.EnumKind

@@ -20,10 +20,14 @@ type basics interface {
 	GetResourceFiles() []*apiv1.ResourceFile
 	GetEnvironmentSettings() []*apiv1.EnvironmentSetting
 	GetUserIdentity() *apiv1.UserIdentity
+	GetContainerSettings() *apiv1.TaskContainerSettings
 }
 
 func checkBasics(at path, t basics) error {
-	if err := checkCommandLine(at.at("commandLine"), t.GetCommandLine()); err != nil {
+	if err := checkCommandLine(at.at("commandLine"), t.GetCommandLine(), t.GetContainerSettings() != nil); err != nil {
+		return err
+	}
+	if err := checkContainer(at.at("containerSettings"), t.GetContainerSettings()); err != nil {
 		return err
 	}
 	if err := checkEnvironment(at.at("environmentSettings"), t.GetEnvironmentSettings()); err != nil {

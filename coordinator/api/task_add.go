@@ -35,6 +35,7 @@ func (s *taskService) AddTasks(ctx context.Context, req *apiv1.AddTasksRequest) 
 		return nil, err
 	}
 	b := newAddition(s.core, info.Job, req.Tasks)
+	b.pool = s.poolOf(g, info.Job)
 	if err := b.sortOut(); err != nil {
 		return nil, err
 	}
@@ -94,6 +95,7 @@ func addResult(id string, err error) *apiv1.TaskAddResult {
 type addition struct {
 	core  *core
 	job   *apiv1.Job
+	pool  *apiv1.Pool // that the job runs on; nil: there is none yet
 	given []*apiv1.Task
 	tasks []*raftlogv1.NewTask
 	// results has an entry for each task; nil for those that are still to be proposed.
@@ -153,7 +155,7 @@ func (b *addition) takeApart(t *apiv1.Task) (*raftlogv1.NewTask, error) {
 		task.DependsOn = nil
 	}
 	clearTask(t)
-	if err := checkOwn(task, b.job); err != nil {
+	if err := checkOwn(task, b.job, t.ContainerSettings != nil); err != nil {
 		return task, err
 	}
 	var err error
@@ -170,14 +172,14 @@ func clearTask(t *apiv1.Task) {
 }
 
 // checkOwn says what is wrong with what a task has for itself.
-func checkOwn(task *raftlogv1.NewTask, job *apiv1.Job) error {
+func checkOwn(task *raftlogv1.NewTask, job *apiv1.Job, contained bool) error {
 	if err := checkID("id", task.Id); err != nil {
 		return err
 	}
 	if err := checkDisplayName("displayName", task.DisplayName); err != nil {
 		return err
 	}
-	if err := checkCommandLine("commandLine", task.CommandLine); err != nil {
+	if err := checkCommandLine("commandLine", task.CommandLine, contained); err != nil {
 		return err
 	}
 	if task.DependsOn == nil {
@@ -201,6 +203,9 @@ func (b *addition) spec(t *apiv1.Task) (uint32, error) {
 	b.byKey[string(b.buf)] = at
 	b.specs = append(b.specs, spec)
 	if spec.err = b.core.checkSpec(t, b.job); spec.err == nil {
+		spec.err = checkContained(t, b.pool)
+	}
+	if spec.err == nil {
 		lifecycle.FillTask(t, b.job)
 	}
 	return at, spec.err

@@ -29,6 +29,9 @@ func (c *core) checkSpec(t *apiv1.Task, job *apiv1.Job) error {
 	if err := checkInstances("multiInstanceSettings", t); err != nil {
 		return err
 	}
+	if err := checkContainer("containerSettings", t.ContainerSettings); err != nil {
+		return err
+	}
 	if err := checkTaskConstraints("constraints", t.Constraints); err != nil {
 		return err
 	}
@@ -63,13 +66,16 @@ func checkInstances(at path, t *apiv1.Task) error {
 	if m == nil {
 		return nil
 	}
+	if t.ContainerSettings != nil {
+		return unsupported("containerSettings", "multi-instance tasks do not run in containers: have the command start the program in one")
+	}
 	if n := m.NumberOfInstances; n != nil && (*n < 1 || *n > lifecycle.MaxInstances) {
 		return invalidNumber(at.at("numberOfInstances"), *n, "A task has 1 to 1000 instances.")
 	}
 	if t.RequiredSlots != nil && *t.RequiredSlots != 1 {
 		return invalidNumber("requiredSlots", *t.RequiredSlots, "A multi-instance task needs one slot of each node.")
 	}
-	if err := checkCommandLine(at.at("coordinationCommandLine"), m.CoordinationCommandLine); err != nil {
+	if err := checkCommandLine(at.at("coordinationCommandLine"), m.CoordinationCommandLine, false); err != nil {
 		return err
 	}
 	for i, f := range m.CommonResourceFiles {
@@ -81,8 +87,11 @@ func checkInstances(at path, t *apiv1.Task) error {
 }
 
 // checkCommandLine is apart from checkSpec, since command lines often differ where all else is the same.
-func checkCommandLine(at path, line string) error {
+func checkCommandLine(at path, line string, contained bool) error {
 	if line == "" {
+		if contained {
+			return nil // the image's own
+		}
 		return batcherr.MissingProperty(string(at))
 	}
 	for i := range len(line) {

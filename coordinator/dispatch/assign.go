@@ -179,6 +179,7 @@ func (s *session) introduce(m *agentv1.Assignments, task state.HeldTask) error {
 		m.Jobs = append(m.Jobs, &agentv1.JobContext{
 			Job: task.Job, JobId: job.GetJob().GetId(), Environment: job.GetJob().GetCommonEnvironmentSettings(), Packages: packages,
 			PreparationId: job.GetJob().GetJobPreparationTask().GetId(), Accounts: accountsOf(pool.GetPool().GetUserAccounts()),
+			Containers: containersOf(pool.GetPool()),
 		})
 	}
 	key := sentSpec{job: task.Job, spec: task.Spec}
@@ -194,13 +195,19 @@ func (s *session) introduce(m *agentv1.Assignments, task state.HeldTask) error {
 	if err != nil {
 		return err
 	}
-	m.Specs = append(m.Specs, &agentv1.TaskSpec{Job: task.Job, Spec: task.Spec, Task: proto.CloneOf(spec), Packages: packages})
+	m.Specs = append(m.Specs, &agentv1.TaskSpec{
+		Job: task.Job, Spec: task.Spec, Task: proto.CloneOf(spec), Packages: packages, Images: s.images(task),
+	})
 	return nil
 }
 
 // spec is what the node is to run.
 func (s *session) spec(task state.HeldTask) (*apiv1.Task, error) {
-	if task.Spec != state.StartSpec {
+	switch task.Spec {
+	case state.StartSpec:
+	case state.PrefetchSpec:
+		return lifecycle.PrefetchTask(), nil
+	default:
 		return s.server.cfg.State.Spec(task.Job, task.Spec)
 	}
 	node, _ := s.server.cfg.State.NodeByUID(s.node.Uid)

@@ -152,7 +152,7 @@ func (t *txn) ended(n *node, j *job, key TaskKey, h *held, r *agentv1.AttemptRep
 	spec := t.spec(j, number)
 	exec.StartTime, exec.EndTime = t.clampTime(r.StartTime), t.clampTime(r.EndTime)
 	exec.EndTime = max(exec.EndTime, exec.StartTime)
-	exec.UserCpu, exec.KernelCpu = r.UserCpu, r.KernelCpu
+	exec.UserCpu, exec.KernelCpu, exec.Container = r.UserCpu, r.KernelCpu, r.Container
 	constraints := spec.Constraints
 	if exec.Constraints != nil {
 		constraints = exec.Constraints

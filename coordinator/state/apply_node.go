@@ -85,12 +85,14 @@ func (t *txn) nodeHello(c *raftlogv1.NodeHello) Result {
 			rec.Node.LastBootTime = boot
 		}
 		rec.Node.NodeAgentInfo = &apiv1.NodeAgentInfo{Version: c.Facts.GetAgentVersion(), LastUpdateTime: at2pb(t.now)}
-		rec.Node.Errors = nil
+		rec.Node.Errors = nodeErrors(rec)
 		if booted && rec.Action != nil {
 			rec.Action = &raftlogv1.NodeAction{Number: rec.Action.Number}
 		}
 	})
-	if booted || n.rec.Node.StartTask != nil && n.rec.Start.GetPhase() == 0 {
+	unstarted := n.rec.Node.StartTask != nil && n.rec.Start.GetPhase() == 0 && !inFlight(n.rec.Prefetch) && !lacksImages(n.rec)
+	dropped := n.rec.Prefetch.GetAttempt() > 0 && n.rec.Prefetch.GetPhase() == 0
+	if booted || unstarted || dropped {
 		t.startNode(p, n)
 	}
 	if !n.rec.Leaving && !stays(n.rec) {

@@ -17,6 +17,7 @@ const (
 	startTask       = firstSpecial
 	preparationTask = firstSpecial + 1
 	releaseTask     = firstSpecial + 2
+	prefetchTask    = firstSpecial + 3 // of job 0: brings the pool's container images, before the start task
 )
 
 // Spec numbers of the same.
@@ -24,6 +25,7 @@ const (
 	StartSpec       = math.MaxUint32
 	PreparationSpec = math.MaxUint32 - 1
 	ReleaseSpec     = math.MaxUint32 - 2
+	PrefetchSpec    = math.MaxUint32 - 3
 )
 
 // Short names of the phases.
@@ -45,7 +47,10 @@ func unlessFalse(option *bool) bool { return option == nil || *option }
 
 // specialExecution is how the special task fares on the node; nil if it never was there. Not to be changed.
 func (h *hot) specialExecution(n *node, key TaskKey) *raftlogv1.SpecialExecution {
-	if key.Task == startTask && key.Job == 0 {
+	if key.Job == 0 {
+		if key.Task == prefetchTask {
+			return n.rec.Prefetch
+		}
 		return n.rec.Start
 	}
 	j := h.jobByUID[key.Job]
@@ -65,6 +70,10 @@ func (t *txn) setSpecial(n *node, key TaskKey, e *raftlogv1.SpecialExecution) {
 	if key.Job == 0 {
 		p, _ := t.pool(n.rec.Account, n.rec.PoolId)
 		t.editNode(p, n, func(rec *raftlogv1.NodeRecord) {
+			if key.Task == prefetchTask {
+				rec.Prefetch = e
+				return // what follows from its end is prefetched's to say
+			}
 			rec.Start = e
 			if e.Phase == specialCompleted && rec.Node.State == apiv1.NodeState_NODE_STATE_WAITING_FOR_START_TASK {
 				t.setState(rec, arrivedState(rec))
@@ -82,9 +91,13 @@ func (t *txn) setSpecial(n *node, key TaskKey, e *raftlogv1.SpecialExecution) {
 	t.putSite(j, n.rec.Uid, site)
 }
 
-// arrivedState is the state of a node whose agent is there, as its start task says.
+// arrivedState is the state of a node whose agent is there, as its images and its start task say.
 func arrivedState(rec *raftlogv1.NodeRecord) apiv1.NodeState {
 	switch {
+	case inFlight(rec.Prefetch):
+		return apiv1.NodeState_NODE_STATE_WAITING_FOR_START_TASK
+	case lacksImages(rec):
+		return apiv1.NodeState_NODE_STATE_UNUSABLE
 	case rec.Node.StartTask == nil, !unlessFalse(rec.Node.StartTask.WaitForSuccess), rec.Start.GetSucceeded():
 		return apiv1.NodeState_NODE_STATE_IDLE
 	case inFlight(rec.Start):
@@ -138,7 +151,7 @@ func (t *txn) specialEnded(n *node, key TaskKey, e *raftlogv1.SpecialExecution, 
 	if out.Retry {
 		out.Failure = lifecycle.ExitCodeFailure()
 	}
-	e.StartTime, e.ExitCode = t.clampTime(r.StartTime), r.ExitCode
+	e.StartTime, e.ExitCode, e.Container = t.clampTime(r.StartTime), r.ExitCode, r.Container
 	e.EndTime = t.clampTime(r.EndTime)
 	t.completeSpecial(n, key, e, out.Failure)
 }
@@ -161,28 +174,48 @@ func (t *txn) completeSpecial(n *node, key TaskKey, e *raftlogv1.SpecialExecutio
 	e.EndTime = max(e.EndTime, e.StartTime)
 	e.Phase, e.Stopping, e.Succeeded, e.Failure = specialCompleted, false, failure == nil, failure
 	t.setSpecial(n, key, e)
-	if key.Task == preparationTask {
+	switch key.Task {
+	case preparationTask:
 		t.prepared(t.jobByUID[key.Job], n, failure == nil)
+	case prefetchTask:
+		t.prefetched(n)
 	}
 }
 
-// startNode has the start task of the pool run on a node that has booted, where it has one, as it is now.
+// startNode has a node that has booted bring the pool's container images and run its start task, where it has them, as they are now.
 func (t *txn) startNode(p *pool, n *node) {
-	if p.rec.Pool.StartTask == nil && n.rec.Node.StartTask == nil {
+	images := imagesOf(p.rec.Pool)
+	if len(images) == 0 && p.rec.Pool.StartTask == nil && n.rec.Prefetch == nil && n.rec.Node.StartTask == nil {
 		return
 	}
 	t.editNode(p, n, func(rec *raftlogv1.NodeRecord) {
 		rec.Node.StartTask = proto.CloneOf(p.rec.Pool.StartTask)
 		rec.Start = &raftlogv1.SpecialExecution{Attempt: rec.Start.GetAttempt()}
+		rec.Prefetch = &raftlogv1.SpecialExecution{Attempt: rec.Prefetch.GetAttempt()}
+		if len(images) == 0 && rec.Prefetch.Attempt == 0 {
+			rec.Prefetch = nil
+		}
 	})
+	if len(images) > 0 {
+		t.give(n, TaskKey{Task: prefetchTask}, &raftlogv1.SpecialExecution{Attempt: n.rec.Prefetch.Attempt})
+		return
+	}
+	t.beginStart(n)
+}
+
+// beginStart gives a node its start task, if it has one.
+func (t *txn) beginStart(n *node) {
 	if n.rec.Node.StartTask != nil {
-		t.give(n, TaskKey{Task: startTask}, &raftlogv1.SpecialExecution{Attempt: n.rec.Start.Attempt})
+		t.give(n, TaskKey{Task: startTask}, &raftlogv1.SpecialExecution{Attempt: n.rec.Start.GetAttempt()})
 	}
 }
 
 // specials lists what is with the node, or is to be, in the order of jobs.
 func (h *hot) specials(n *node) []AttemptKey {
 	var keys []TaskKey
+	if n.rec.Prefetch != nil {
+		keys = append(keys, TaskKey{Task: prefetchTask})
+	}
 	if n.rec.Start != nil {
 		keys = append(keys, TaskKey{Task: startTask})
 	}
@@ -198,11 +231,11 @@ func (h *hot) specials(n *node) []AttemptKey {
 	return out
 }
 
-// dropSpecials ends what is with a node of which nothing more will be heard. The start task is as if it had never been there.
+// dropSpecials ends what is with a node of which nothing more will be heard. What is the pool's is as if it had never been there.
 func (t *txn) dropSpecials(n *node) {
 	for _, key := range t.specials(n) {
 		e := proto.CloneOf(t.specialExecution(n, key.TaskKey))
-		if key.Task == startTask {
+		if key.Job == 0 {
 			t.setSpecial(n, key.TaskKey, &raftlogv1.SpecialExecution{Attempt: e.Attempt})
 			continue
 		}
@@ -222,6 +255,8 @@ func (s *Store) specialHeld(out []HeldTask, n *node, key AttemptKey) []HeldTask 
 	}
 	task := HeldTask{AttemptKey: key, Account: n.rec.Account, Stopping: e.Stopping, Live: true, Priority: math.MaxInt32}
 	switch j := s.jobByUID[key.Job]; key.Task {
+	case prefetchTask:
+		task.Kind, task.Spec = agentv1.AssignmentKind_ASSIGNMENT_KIND_PREFETCH, PrefetchSpec
 	case startTask:
 		task.Kind, task.Spec = agentv1.AssignmentKind_ASSIGNMENT_KIND_START, StartSpec
 	case preparationTask:

@@ -179,6 +179,7 @@ func showExecution(t *apiv1.Task, exec *raftlogv1.TaskExecution) {
 		return
 	}
 	info.EndTime, info.ExitCode, info.FailureInfo = optionalTime(exec.EndTime), exec.ExitCode, exec.Failure
+	info.ContainerInfo = exec.Container
 	info.Result = apiv1.TaskExecutionResult_TASK_EXECUTION_RESULT_FAILURE
 	if exec.Succeeded {
 		info.Result = apiv1.TaskExecutionResult_TASK_EXECUTION_RESULT_SUCCESS

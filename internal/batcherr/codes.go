@@ -179,6 +179,11 @@ const (
 	CodeResizeStopped           = "ResizeStopped"
 )
 
+// Codes in a node's errors.
+const (
+	CodeContainerImagesFailed = "ContainerImagesFailed" // of its pool
+)
+
 // Codes in a job's scheduling error.
 const (
 	CodeAutoPoolCreationFailedWithQuotaReached        = "AutoPoolCreationFailedWithQuotaReached"

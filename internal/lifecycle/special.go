@@ -80,6 +80,11 @@ func StartTask(t *apiv1.StartTask) *apiv1.Task {
 	}
 }
 
+// PrefetchTask brings a pool's container images, in the form in which nodes are given tasks.
+func PrefetchTask() *apiv1.Task {
+	return &apiv1.Task{Constraints: withRetention(nil, keepForever)}
+}
+
 // PreparationTask is the job's preparation task in the form in which nodes are given tasks.
 func PreparationTask(j *apiv1.Job) *apiv1.Task {
 	t := j.GetJobPreparationTask()

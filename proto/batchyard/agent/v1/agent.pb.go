@@ -155,21 +155,25 @@ const (
 	AssignmentKind_ASSIGNMENT_KIND_START       AssignmentKind = 1
 	AssignmentKind_ASSIGNMENT_KIND_PREPARATION AssignmentKind = 2
 	AssignmentKind_ASSIGNMENT_KIND_RELEASE     AssignmentKind = 3
+	// Brings container images; there is no command. It has the start task's directory, and is over before that begins.
+	AssignmentKind_ASSIGNMENT_KIND_PREFETCH AssignmentKind = 30
 )
 
 // Enum value maps for AssignmentKind.
 var (
 	AssignmentKind_name = map[int32]string{
-		0: "ASSIGNMENT_KIND_UNSPECIFIED",
-		1: "ASSIGNMENT_KIND_START",
-		2: "ASSIGNMENT_KIND_PREPARATION",
-		3: "ASSIGNMENT_KIND_RELEASE",
+		0:  "ASSIGNMENT_KIND_UNSPECIFIED",
+		1:  "ASSIGNMENT_KIND_START",
+		2:  "ASSIGNMENT_KIND_PREPARATION",
+		3:  "ASSIGNMENT_KIND_RELEASE",
+		30: "ASSIGNMENT_KIND_PREFETCH",
 	}
 	AssignmentKind_value = map[string]int32{
 		"ASSIGNMENT_KIND_UNSPECIFIED": 0,
 		"ASSIGNMENT_KIND_START":       1,
 		"ASSIGNMENT_KIND_PREPARATION": 2,
 		"ASSIGNMENT_KIND_RELEASE":     3,
+		"ASSIGNMENT_KIND_PREFETCH":    30,
 	}
 )
 
@@ -1021,9 +1025,11 @@ type AttemptReport struct {
 	Failure      *v1.TaskFailureInfo `protobuf:"bytes,6,opt,name=failure,proto3" json:"failure,omitempty"`
 	FailureStage FailureStage        `protobuf:"varint,7,opt,name=failure_stage,json=failureStage,proto3,enum=batchyard.agent.v1.FailureStage" json:"failure_stage,omitempty"`
 	// Nanoseconds.
-	UserCpu       int64 `protobuf:"varint,8,opt,name=user_cpu,json=userCpu,proto3" json:"user_cpu,omitempty"`
-	KernelCpu     int64 `protobuf:"varint,9,opt,name=kernel_cpu,json=kernelCpu,proto3" json:"kernel_cpu,omitempty"`
-	MaxRssBytes   int64 `protobuf:"varint,10,opt,name=max_rss_bytes,json=maxRssBytes,proto3" json:"max_rss_bytes,omitempty"`
+	UserCpu     int64 `protobuf:"varint,8,opt,name=user_cpu,json=userCpu,proto3" json:"user_cpu,omitempty"`
+	KernelCpu   int64 `protobuf:"varint,9,opt,name=kernel_cpu,json=kernelCpu,proto3" json:"kernel_cpu,omitempty"`
+	MaxRssBytes int64 `protobuf:"varint,10,opt,name=max_rss_bytes,json=maxRssBytes,proto3" json:"max_rss_bytes,omitempty"`
+	// Of a command in a container that has ended.
+	Container     *v1.TaskContainerExecutionInfo `protobuf:"bytes,30,opt,name=container,proto3" json:"container,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1126,6 +1132,13 @@ func (x *AttemptReport) GetMaxRssBytes() int64 {
 		return x.MaxRssBytes
 	}
 	return 0
+}
+
+func (x *AttemptReport) GetContainer() *v1.TaskContainerExecutionInfo {
+	if x != nil {
+		return x.Container
+	}
+	return nil
 }
 
 type CoordinatorMessage struct {
@@ -1905,7 +1918,9 @@ type JobContext struct {
 	// Id of the job's preparation task; empty: it has none.
 	PreparationId string `protobuf:"bytes,5,opt,name=preparation_id,json=preparationId,proto3" json:"preparation_id,omitempty"`
 	// The pool's named accounts.
-	Accounts      []*NodeAccount `protobuf:"bytes,10,rep,name=accounts,proto3" json:"accounts,omitempty"`
+	Accounts []*NodeAccount `protobuf:"bytes,10,rep,name=accounts,proto3" json:"accounts,omitempty"`
+	// Present where the pool's tasks run in containers.
+	Containers    *ContainerSupport `protobuf:"bytes,30,opt,name=containers,proto3" json:"containers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1982,6 +1997,58 @@ func (x *JobContext) GetAccounts() []*NodeAccount {
 	return nil
 }
 
+func (x *JobContext) GetContainers() *ContainerSupport {
+	if x != nil {
+		return x.Containers
+	}
+	return nil
+}
+
+// ContainerSupport is what a node needs of its pool's container configuration.
+type ContainerSupport struct {
+	state         protoimpl.MessageState           `protogen:"open.v1"`
+	Registries    []*v1.ContainerRegistryReference `protobuf:"bytes,1,rep,name=registries,proto3" json:"registries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContainerSupport) Reset() {
+	*x = ContainerSupport{}
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContainerSupport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContainerSupport) ProtoMessage() {}
+
+func (x *ContainerSupport) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContainerSupport.ProtoReflect.Descriptor instead.
+func (*ContainerSupport) Descriptor() ([]byte, []int) {
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ContainerSupport) GetRegistries() []*v1.ContainerRegistryReference {
+	if x != nil {
+		return x.Registries
+	}
+	return nil
+}
+
 // NodeAccount is a named account that tasks can run as.
 type NodeAccount struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1996,7 +2063,7 @@ type NodeAccount struct {
 
 func (x *NodeAccount) Reset() {
 	*x = NodeAccount{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2008,7 +2075,7 @@ func (x *NodeAccount) String() string {
 func (*NodeAccount) ProtoMessage() {}
 
 func (x *NodeAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2021,7 +2088,7 @@ func (x *NodeAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeAccount.ProtoReflect.Descriptor instead.
 func (*NodeAccount) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *NodeAccount) GetName() string {
@@ -2070,7 +2137,7 @@ type PackageLocation struct {
 
 func (x *PackageLocation) Reset() {
 	*x = PackageLocation{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2149,7 @@ func (x *PackageLocation) String() string {
 func (*PackageLocation) ProtoMessage() {}
 
 func (x *PackageLocation) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2162,7 @@ func (x *PackageLocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackageLocation.ProtoReflect.Descriptor instead.
 func (*PackageLocation) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PackageLocation) GetApplicationId() string {
@@ -2153,15 +2220,17 @@ type TaskSpec struct {
 	Job   uint64                 `protobuf:"varint,1,opt,name=job,proto3" json:"job,omitempty"`
 	Spec  uint32                 `protobuf:"varint,2,opt,name=spec,proto3" json:"spec,omitempty"`
 	// id, command line and display name are empty where the assignment has them.
-	Task          *v1.Task           `protobuf:"bytes,3,opt,name=task,proto3" json:"task,omitempty"`
-	Packages      []*PackageLocation `protobuf:"bytes,4,rep,name=packages,proto3" json:"packages,omitempty"`
+	Task     *v1.Task           `protobuf:"bytes,3,opt,name=task,proto3" json:"task,omitempty"`
+	Packages []*PackageLocation `protobuf:"bytes,4,rep,name=packages,proto3" json:"packages,omitempty"`
+	// For ASSIGNMENT_KIND_PREFETCH: the images that are to be on the node.
+	Images        []string `protobuf:"bytes,30,rep,name=images,proto3" json:"images,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TaskSpec) Reset() {
 	*x = TaskSpec{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2173,7 +2242,7 @@ func (x *TaskSpec) String() string {
 func (*TaskSpec) ProtoMessage() {}
 
 func (x *TaskSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2186,7 +2255,7 @@ func (x *TaskSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskSpec.ProtoReflect.Descriptor instead.
 func (*TaskSpec) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *TaskSpec) GetJob() uint64 {
@@ -2217,6 +2286,13 @@ func (x *TaskSpec) GetPackages() []*PackageLocation {
 	return nil
 }
 
+func (x *TaskSpec) GetImages() []string {
+	if x != nil {
+		return x.Images
+	}
+	return nil
+}
+
 // Assignment is an attempt that the node is to run.
 type Assignment struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -2241,7 +2317,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2253,7 +2329,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2266,7 +2342,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Assignment) GetRef() *AttemptRef {
@@ -2354,7 +2430,7 @@ type Instance struct {
 
 func (x *Instance) Reset() {
 	*x = Instance{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2366,7 +2442,7 @@ func (x *Instance) String() string {
 func (*Instance) ProtoMessage() {}
 
 func (x *Instance) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2379,7 +2455,7 @@ func (x *Instance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Instance.ProtoReflect.Descriptor instead.
 func (*Instance) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Instance) GetId() uint32 {
@@ -2413,7 +2489,7 @@ type InstancePeer struct {
 
 func (x *InstancePeer) Reset() {
 	*x = InstancePeer{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2425,7 +2501,7 @@ func (x *InstancePeer) String() string {
 func (*InstancePeer) ProtoMessage() {}
 
 func (x *InstancePeer) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2438,7 +2514,7 @@ func (x *InstancePeer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstancePeer.ProtoReflect.Descriptor instead.
 func (*InstancePeer) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *InstancePeer) GetIpAddress() string {
@@ -2468,7 +2544,7 @@ type Removal struct {
 
 func (x *Removal) Reset() {
 	*x = Removal{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2480,7 +2556,7 @@ func (x *Removal) String() string {
 func (*Removal) ProtoMessage() {}
 
 func (x *Removal) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2493,7 +2569,7 @@ func (x *Removal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Removal.ProtoReflect.Descriptor instead.
 func (*Removal) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Removal) GetRef() *AttemptRef {
@@ -2548,7 +2624,7 @@ type FileRequest struct {
 
 func (x *FileRequest) Reset() {
 	*x = FileRequest{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2560,7 +2636,7 @@ func (x *FileRequest) String() string {
 func (*FileRequest) ProtoMessage() {}
 
 func (x *FileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2573,7 +2649,7 @@ func (x *FileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileRequest.ProtoReflect.Descriptor instead.
 func (*FileRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *FileRequest) GetId() string {
@@ -2678,7 +2754,7 @@ type TransferChunk struct {
 
 func (x *TransferChunk) Reset() {
 	*x = TransferChunk{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2690,7 +2766,7 @@ func (x *TransferChunk) String() string {
 func (*TransferChunk) ProtoMessage() {}
 
 func (x *TransferChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2703,7 +2779,7 @@ func (x *TransferChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferChunk.ProtoReflect.Descriptor instead.
 func (*TransferChunk) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *TransferChunk) GetId() string {
@@ -2812,7 +2888,7 @@ type FileError struct {
 
 func (x *FileError) Reset() {
 	*x = FileError{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2824,7 +2900,7 @@ func (x *FileError) String() string {
 func (*FileError) ProtoMessage() {}
 
 func (x *FileError) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2837,7 +2913,7 @@ func (x *FileError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileError.ProtoReflect.Descriptor instead.
 func (*FileError) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *FileError) GetCode() string {
@@ -2862,7 +2938,7 @@ type TransferDone struct {
 
 func (x *TransferDone) Reset() {
 	*x = TransferDone{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[31]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2874,7 +2950,7 @@ func (x *TransferDone) String() string {
 func (*TransferDone) ProtoMessage() {}
 
 func (x *TransferDone) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[31]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2887,7 +2963,7 @@ func (x *TransferDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferDone.ProtoReflect.Descriptor instead.
 func (*TransferDone) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 var File_batchyard_agent_v1_agent_proto protoreflect.FileDescriptor
@@ -2946,7 +3022,7 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\x0fdisk_free_bytes\x18\x04 \x01(\x03R\rdiskFreeBytes\"\\\n" +
 	"\aReports\x12\x14\n" +
 	"\x05batch\x18\x01 \x01(\x04R\x05batch\x12;\n" +
-	"\areports\x18\x02 \x03(\v2!.batchyard.agent.v1.AttemptReportR\areports\"\xc5\x03\n" +
+	"\areports\x18\x02 \x03(\v2!.batchyard.agent.v1.AttemptReportR\areports\"\x91\x04\n" +
 	"\rAttemptReport\x120\n" +
 	"\x03ref\x18\x01 \x01(\v2\x1e.batchyard.agent.v1.AttemptRefR\x03ref\x126\n" +
 	"\x05phase\x18\x02 \x01(\x0e2 .batchyard.agent.v1.AttemptPhaseR\x05phase\x12\x1d\n" +
@@ -2960,7 +3036,8 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"kernel_cpu\x18\t \x01(\x03R\tkernelCpu\x12\"\n" +
 	"\rmax_rss_bytes\x18\n" +
-	" \x01(\x03R\vmaxRssBytesB\f\n" +
+	" \x01(\x03R\vmaxRssBytes\x12J\n" +
+	"\tcontainer\x18\x1e \x01(\v2,.batchyard.api.v1.TaskContainerExecutionInfoR\tcontainerB\f\n" +
 	"\n" +
 	"_exit_code\"\x83\x03\n" +
 	"\x12CoordinatorMessage\x127\n" +
@@ -3020,7 +3097,7 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\x04jobs\x18\x03 \x03(\v2\x1e.batchyard.agent.v1.JobContextR\x04jobs\x122\n" +
 	"\x05specs\x18\x04 \x03(\v2\x1c.batchyard.agent.v1.TaskSpecR\x05specs\x120\n" +
 	"\x03add\x18\x05 \x03(\v2\x1e.batchyard.agent.v1.AssignmentR\x03add\x123\n" +
-	"\x06remove\x18\x06 \x03(\v2\x1b.batchyard.agent.v1.RemovalR\x06remove\"\xa2\x02\n" +
+	"\x06remove\x18\x06 \x03(\v2\x1b.batchyard.agent.v1.RemovalR\x06remove\"\xe8\x02\n" +
 	"\n" +
 	"JobContext\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\x04R\x03job\x12\x15\n" +
@@ -3029,7 +3106,14 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\bpackages\x18\x04 \x03(\v2#.batchyard.agent.v1.PackageLocationR\bpackages\x12%\n" +
 	"\x0epreparation_id\x18\x05 \x01(\tR\rpreparationId\x12;\n" +
 	"\baccounts\x18\n" +
-	" \x03(\v2\x1f.batchyard.agent.v1.NodeAccountR\baccounts\"u\n" +
+	" \x03(\v2\x1f.batchyard.agent.v1.NodeAccountR\baccounts\x12D\n" +
+	"\n" +
+	"containers\x18\x1e \x01(\v2$.batchyard.agent.v1.ContainerSupportR\n" +
+	"containers\"`\n" +
+	"\x10ContainerSupport\x12L\n" +
+	"\n" +
+	"registries\x18\x01 \x03(\v2,.batchyard.api.v1.ContainerRegistryReferenceR\n" +
+	"registries\"u\n" +
 	"\vNodeAccount\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05admin\x18\x02 \x01(\bR\x05admin\x12\x15\n" +
@@ -3046,12 +3130,13 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\x04size\x18\x05 \x01(\x03R\x04size\x12\x1d\n" +
 	"\n" +
 	"is_default\x18\x06 \x01(\bR\tisDefault\x12\x14\n" +
-	"\x05fault\x18\a \x01(\tR\x05fault\"\x9d\x01\n" +
+	"\x05fault\x18\a \x01(\tR\x05fault\"\xb5\x01\n" +
 	"\bTaskSpec\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\x04R\x03job\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\rR\x04spec\x12*\n" +
 	"\x04task\x18\x03 \x01(\v2\x16.batchyard.api.v1.TaskR\x04task\x12?\n" +
-	"\bpackages\x18\x04 \x03(\v2#.batchyard.agent.v1.PackageLocationR\bpackages\"\xaa\x03\n" +
+	"\bpackages\x18\x04 \x03(\v2#.batchyard.agent.v1.PackageLocationR\bpackages\x12\x16\n" +
+	"\x06images\x18\x1e \x03(\tR\x06images\"\xaa\x03\n" +
 	"\n" +
 	"Assignment\x120\n" +
 	"\x03ref\x18\x01 \x01(\v2\x1e.batchyard.agent.v1.AttemptRefR\x03ref\x12\x12\n" +
@@ -3115,12 +3200,13 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\x19FAILURE_STAGE_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cFAILURE_STAGE_PRE_PROCESSING\x10\x01\x12\x19\n" +
 	"\x15FAILURE_STAGE_COMMAND\x10\x02\x12\x1d\n" +
-	"\x19FAILURE_STAGE_FILE_UPLOAD\x10\x03*\x8a\x01\n" +
+	"\x19FAILURE_STAGE_FILE_UPLOAD\x10\x03*\xa8\x01\n" +
 	"\x0eAssignmentKind\x12\x1f\n" +
 	"\x1bASSIGNMENT_KIND_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ASSIGNMENT_KIND_START\x10\x01\x12\x1f\n" +
 	"\x1bASSIGNMENT_KIND_PREPARATION\x10\x02\x12\x1b\n" +
-	"\x17ASSIGNMENT_KIND_RELEASE\x10\x03*t\n" +
+	"\x17ASSIGNMENT_KIND_RELEASE\x10\x03\x12\x1c\n" +
+	"\x18ASSIGNMENT_KIND_PREFETCH\x10\x1e*t\n" +
 	"\vRemovalKind\x12\x1c\n" +
 	"\x18REMOVAL_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11REMOVAL_KIND_STOP\x10\x01\x12\x18\n" +
@@ -3151,57 +3237,60 @@ func file_batchyard_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_batchyard_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_batchyard_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_batchyard_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_batchyard_agent_v1_agent_proto_goTypes = []any{
-	(AttemptPhase)(0),             // 0: batchyard.agent.v1.AttemptPhase
-	(FailureStage)(0),             // 1: batchyard.agent.v1.FailureStage
-	(AssignmentKind)(0),           // 2: batchyard.agent.v1.AssignmentKind
-	(RemovalKind)(0),              // 3: batchyard.agent.v1.RemovalKind
-	(FileOperation)(0),            // 4: batchyard.agent.v1.FileOperation
-	(*JoinRequest)(nil),           // 5: batchyard.agent.v1.JoinRequest
-	(*JoinResponse)(nil),          // 6: batchyard.agent.v1.JoinResponse
-	(*RenewRequest)(nil),          // 7: batchyard.agent.v1.RenewRequest
-	(*RenewResponse)(nil),         // 8: batchyard.agent.v1.RenewResponse
-	(*NodeFacts)(nil),             // 9: batchyard.agent.v1.NodeFacts
-	(*AttemptRef)(nil),            // 10: batchyard.agent.v1.AttemptRef
-	(*AgentMessage)(nil),          // 11: batchyard.agent.v1.AgentMessage
-	(*Hello)(nil),                 // 12: batchyard.agent.v1.Hello
-	(*Heartbeat)(nil),             // 13: batchyard.agent.v1.Heartbeat
-	(*Reports)(nil),               // 14: batchyard.agent.v1.Reports
-	(*AttemptReport)(nil),         // 15: batchyard.agent.v1.AttemptReport
-	(*CoordinatorMessage)(nil),    // 16: batchyard.agent.v1.CoordinatorMessage
-	(*NodeOrder)(nil),             // 17: batchyard.agent.v1.NodeOrder
-	(*RestartNode)(nil),           // 18: batchyard.agent.v1.RestartNode
-	(*PutNodeUser)(nil),           // 19: batchyard.agent.v1.PutNodeUser
-	(*DeleteNodeUser)(nil),        // 20: batchyard.agent.v1.DeleteNodeUser
-	(*UploadNodeLogs)(nil),        // 21: batchyard.agent.v1.UploadNodeLogs
-	(*Welcome)(nil),               // 22: batchyard.agent.v1.Welcome
-	(*HeartbeatAck)(nil),          // 23: batchyard.agent.v1.HeartbeatAck
-	(*Assignments)(nil),           // 24: batchyard.agent.v1.Assignments
-	(*JobContext)(nil),            // 25: batchyard.agent.v1.JobContext
-	(*NodeAccount)(nil),           // 26: batchyard.agent.v1.NodeAccount
-	(*PackageLocation)(nil),       // 27: batchyard.agent.v1.PackageLocation
-	(*TaskSpec)(nil),              // 28: batchyard.agent.v1.TaskSpec
-	(*Assignment)(nil),            // 29: batchyard.agent.v1.Assignment
-	(*Instance)(nil),              // 30: batchyard.agent.v1.Instance
-	(*InstancePeer)(nil),          // 31: batchyard.agent.v1.InstancePeer
-	(*Removal)(nil),               // 32: batchyard.agent.v1.Removal
-	(*FileRequest)(nil),           // 33: batchyard.agent.v1.FileRequest
-	(*TransferChunk)(nil),         // 34: batchyard.agent.v1.TransferChunk
-	(*FileError)(nil),             // 35: batchyard.agent.v1.FileError
-	(*TransferDone)(nil),          // 36: batchyard.agent.v1.TransferDone
-	(*timestamppb.Timestamp)(nil), // 37: google.protobuf.Timestamp
-	(*v1.TaskFailureInfo)(nil),    // 38: batchyard.api.v1.TaskFailureInfo
-	(*v1.StoreAccess)(nil),        // 39: batchyard.api.v1.StoreAccess
-	(*durationpb.Duration)(nil),   // 40: google.protobuf.Duration
-	(*v1.EnvironmentSetting)(nil), // 41: batchyard.api.v1.EnvironmentSetting
-	(*v1.Task)(nil),               // 42: batchyard.api.v1.Task
-	(*v1.TaskConstraints)(nil),    // 43: batchyard.api.v1.TaskConstraints
-	(*v1.NodeFile)(nil),           // 44: batchyard.api.v1.NodeFile
+	(AttemptPhase)(0),                     // 0: batchyard.agent.v1.AttemptPhase
+	(FailureStage)(0),                     // 1: batchyard.agent.v1.FailureStage
+	(AssignmentKind)(0),                   // 2: batchyard.agent.v1.AssignmentKind
+	(RemovalKind)(0),                      // 3: batchyard.agent.v1.RemovalKind
+	(FileOperation)(0),                    // 4: batchyard.agent.v1.FileOperation
+	(*JoinRequest)(nil),                   // 5: batchyard.agent.v1.JoinRequest
+	(*JoinResponse)(nil),                  // 6: batchyard.agent.v1.JoinResponse
+	(*RenewRequest)(nil),                  // 7: batchyard.agent.v1.RenewRequest
+	(*RenewResponse)(nil),                 // 8: batchyard.agent.v1.RenewResponse
+	(*NodeFacts)(nil),                     // 9: batchyard.agent.v1.NodeFacts
+	(*AttemptRef)(nil),                    // 10: batchyard.agent.v1.AttemptRef
+	(*AgentMessage)(nil),                  // 11: batchyard.agent.v1.AgentMessage
+	(*Hello)(nil),                         // 12: batchyard.agent.v1.Hello
+	(*Heartbeat)(nil),                     // 13: batchyard.agent.v1.Heartbeat
+	(*Reports)(nil),                       // 14: batchyard.agent.v1.Reports
+	(*AttemptReport)(nil),                 // 15: batchyard.agent.v1.AttemptReport
+	(*CoordinatorMessage)(nil),            // 16: batchyard.agent.v1.CoordinatorMessage
+	(*NodeOrder)(nil),                     // 17: batchyard.agent.v1.NodeOrder
+	(*RestartNode)(nil),                   // 18: batchyard.agent.v1.RestartNode
+	(*PutNodeUser)(nil),                   // 19: batchyard.agent.v1.PutNodeUser
+	(*DeleteNodeUser)(nil),                // 20: batchyard.agent.v1.DeleteNodeUser
+	(*UploadNodeLogs)(nil),                // 21: batchyard.agent.v1.UploadNodeLogs
+	(*Welcome)(nil),                       // 22: batchyard.agent.v1.Welcome
+	(*HeartbeatAck)(nil),                  // 23: batchyard.agent.v1.HeartbeatAck
+	(*Assignments)(nil),                   // 24: batchyard.agent.v1.Assignments
+	(*JobContext)(nil),                    // 25: batchyard.agent.v1.JobContext
+	(*ContainerSupport)(nil),              // 26: batchyard.agent.v1.ContainerSupport
+	(*NodeAccount)(nil),                   // 27: batchyard.agent.v1.NodeAccount
+	(*PackageLocation)(nil),               // 28: batchyard.agent.v1.PackageLocation
+	(*TaskSpec)(nil),                      // 29: batchyard.agent.v1.TaskSpec
+	(*Assignment)(nil),                    // 30: batchyard.agent.v1.Assignment
+	(*Instance)(nil),                      // 31: batchyard.agent.v1.Instance
+	(*InstancePeer)(nil),                  // 32: batchyard.agent.v1.InstancePeer
+	(*Removal)(nil),                       // 33: batchyard.agent.v1.Removal
+	(*FileRequest)(nil),                   // 34: batchyard.agent.v1.FileRequest
+	(*TransferChunk)(nil),                 // 35: batchyard.agent.v1.TransferChunk
+	(*FileError)(nil),                     // 36: batchyard.agent.v1.FileError
+	(*TransferDone)(nil),                  // 37: batchyard.agent.v1.TransferDone
+	(*timestamppb.Timestamp)(nil),         // 38: google.protobuf.Timestamp
+	(*v1.TaskFailureInfo)(nil),            // 39: batchyard.api.v1.TaskFailureInfo
+	(*v1.TaskContainerExecutionInfo)(nil), // 40: batchyard.api.v1.TaskContainerExecutionInfo
+	(*v1.StoreAccess)(nil),                // 41: batchyard.api.v1.StoreAccess
+	(*durationpb.Duration)(nil),           // 42: google.protobuf.Duration
+	(*v1.EnvironmentSetting)(nil),         // 43: batchyard.api.v1.EnvironmentSetting
+	(*v1.ContainerRegistryReference)(nil), // 44: batchyard.api.v1.ContainerRegistryReference
+	(*v1.Task)(nil),                       // 45: batchyard.api.v1.Task
+	(*v1.TaskConstraints)(nil),            // 46: batchyard.api.v1.TaskConstraints
+	(*v1.NodeFile)(nil),                   // 47: batchyard.api.v1.NodeFile
 }
 var file_batchyard_agent_v1_agent_proto_depIdxs = []int32{
 	9,  // 0: batchyard.agent.v1.JoinRequest.facts:type_name -> batchyard.agent.v1.NodeFacts
-	37, // 1: batchyard.agent.v1.NodeFacts.boot_time:type_name -> google.protobuf.Timestamp
+	38, // 1: batchyard.agent.v1.NodeFacts.boot_time:type_name -> google.protobuf.Timestamp
 	12, // 2: batchyard.agent.v1.AgentMessage.hello:type_name -> batchyard.agent.v1.Hello
 	13, // 3: batchyard.agent.v1.AgentMessage.heartbeat:type_name -> batchyard.agent.v1.Heartbeat
 	14, // 4: batchyard.agent.v1.AgentMessage.reports:type_name -> batchyard.agent.v1.Reports
@@ -3210,57 +3299,60 @@ var file_batchyard_agent_v1_agent_proto_depIdxs = []int32{
 	15, // 7: batchyard.agent.v1.Reports.reports:type_name -> batchyard.agent.v1.AttemptReport
 	10, // 8: batchyard.agent.v1.AttemptReport.ref:type_name -> batchyard.agent.v1.AttemptRef
 	0,  // 9: batchyard.agent.v1.AttemptReport.phase:type_name -> batchyard.agent.v1.AttemptPhase
-	38, // 10: batchyard.agent.v1.AttemptReport.failure:type_name -> batchyard.api.v1.TaskFailureInfo
+	39, // 10: batchyard.agent.v1.AttemptReport.failure:type_name -> batchyard.api.v1.TaskFailureInfo
 	1,  // 11: batchyard.agent.v1.AttemptReport.failure_stage:type_name -> batchyard.agent.v1.FailureStage
-	22, // 12: batchyard.agent.v1.CoordinatorMessage.welcome:type_name -> batchyard.agent.v1.Welcome
-	24, // 13: batchyard.agent.v1.CoordinatorMessage.assignments:type_name -> batchyard.agent.v1.Assignments
-	23, // 14: batchyard.agent.v1.CoordinatorMessage.heartbeat_ack:type_name -> batchyard.agent.v1.HeartbeatAck
-	33, // 15: batchyard.agent.v1.CoordinatorMessage.file:type_name -> batchyard.agent.v1.FileRequest
-	17, // 16: batchyard.agent.v1.CoordinatorMessage.order:type_name -> batchyard.agent.v1.NodeOrder
-	18, // 17: batchyard.agent.v1.NodeOrder.restart:type_name -> batchyard.agent.v1.RestartNode
-	19, // 18: batchyard.agent.v1.NodeOrder.put_user:type_name -> batchyard.agent.v1.PutNodeUser
-	20, // 19: batchyard.agent.v1.NodeOrder.delete_user:type_name -> batchyard.agent.v1.DeleteNodeUser
-	21, // 20: batchyard.agent.v1.NodeOrder.upload_logs:type_name -> batchyard.agent.v1.UploadNodeLogs
-	37, // 21: batchyard.agent.v1.PutNodeUser.expiry_time:type_name -> google.protobuf.Timestamp
-	37, // 22: batchyard.agent.v1.UploadNodeLogs.start_time:type_name -> google.protobuf.Timestamp
-	37, // 23: batchyard.agent.v1.UploadNodeLogs.end_time:type_name -> google.protobuf.Timestamp
-	39, // 24: batchyard.agent.v1.UploadNodeLogs.store:type_name -> batchyard.api.v1.StoreAccess
-	40, // 25: batchyard.agent.v1.Welcome.lease:type_name -> google.protobuf.Duration
-	40, // 26: batchyard.agent.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
-	39, // 27: batchyard.agent.v1.Welcome.store:type_name -> batchyard.api.v1.StoreAccess
-	25, // 28: batchyard.agent.v1.Assignments.jobs:type_name -> batchyard.agent.v1.JobContext
-	28, // 29: batchyard.agent.v1.Assignments.specs:type_name -> batchyard.agent.v1.TaskSpec
-	29, // 30: batchyard.agent.v1.Assignments.add:type_name -> batchyard.agent.v1.Assignment
-	32, // 31: batchyard.agent.v1.Assignments.remove:type_name -> batchyard.agent.v1.Removal
-	41, // 32: batchyard.agent.v1.JobContext.environment:type_name -> batchyard.api.v1.EnvironmentSetting
-	27, // 33: batchyard.agent.v1.JobContext.packages:type_name -> batchyard.agent.v1.PackageLocation
-	26, // 34: batchyard.agent.v1.JobContext.accounts:type_name -> batchyard.agent.v1.NodeAccount
-	42, // 35: batchyard.agent.v1.TaskSpec.task:type_name -> batchyard.api.v1.Task
-	27, // 36: batchyard.agent.v1.TaskSpec.packages:type_name -> batchyard.agent.v1.PackageLocation
-	10, // 37: batchyard.agent.v1.Assignment.ref:type_name -> batchyard.agent.v1.AttemptRef
-	43, // 38: batchyard.agent.v1.Assignment.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	2,  // 39: batchyard.agent.v1.Assignment.kind:type_name -> batchyard.agent.v1.AssignmentKind
-	30, // 40: batchyard.agent.v1.Assignment.instance:type_name -> batchyard.agent.v1.Instance
-	31, // 41: batchyard.agent.v1.Instance.peers:type_name -> batchyard.agent.v1.InstancePeer
-	10, // 42: batchyard.agent.v1.Removal.ref:type_name -> batchyard.agent.v1.AttemptRef
-	3,  // 43: batchyard.agent.v1.Removal.kind:type_name -> batchyard.agent.v1.RemovalKind
-	4,  // 44: batchyard.agent.v1.FileRequest.operation:type_name -> batchyard.agent.v1.FileOperation
-	10, // 45: batchyard.agent.v1.FileRequest.attempt:type_name -> batchyard.agent.v1.AttemptRef
-	35, // 46: batchyard.agent.v1.TransferChunk.error:type_name -> batchyard.agent.v1.FileError
-	44, // 47: batchyard.agent.v1.TransferChunk.file:type_name -> batchyard.api.v1.NodeFile
-	5,  // 48: batchyard.agent.v1.AgentService.Join:input_type -> batchyard.agent.v1.JoinRequest
-	7,  // 49: batchyard.agent.v1.AgentService.Renew:input_type -> batchyard.agent.v1.RenewRequest
-	11, // 50: batchyard.agent.v1.AgentService.Session:input_type -> batchyard.agent.v1.AgentMessage
-	34, // 51: batchyard.agent.v1.AgentService.Transfer:input_type -> batchyard.agent.v1.TransferChunk
-	6,  // 52: batchyard.agent.v1.AgentService.Join:output_type -> batchyard.agent.v1.JoinResponse
-	8,  // 53: batchyard.agent.v1.AgentService.Renew:output_type -> batchyard.agent.v1.RenewResponse
-	16, // 54: batchyard.agent.v1.AgentService.Session:output_type -> batchyard.agent.v1.CoordinatorMessage
-	36, // 55: batchyard.agent.v1.AgentService.Transfer:output_type -> batchyard.agent.v1.TransferDone
-	52, // [52:56] is the sub-list for method output_type
-	48, // [48:52] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	40, // 12: batchyard.agent.v1.AttemptReport.container:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
+	22, // 13: batchyard.agent.v1.CoordinatorMessage.welcome:type_name -> batchyard.agent.v1.Welcome
+	24, // 14: batchyard.agent.v1.CoordinatorMessage.assignments:type_name -> batchyard.agent.v1.Assignments
+	23, // 15: batchyard.agent.v1.CoordinatorMessage.heartbeat_ack:type_name -> batchyard.agent.v1.HeartbeatAck
+	34, // 16: batchyard.agent.v1.CoordinatorMessage.file:type_name -> batchyard.agent.v1.FileRequest
+	17, // 17: batchyard.agent.v1.CoordinatorMessage.order:type_name -> batchyard.agent.v1.NodeOrder
+	18, // 18: batchyard.agent.v1.NodeOrder.restart:type_name -> batchyard.agent.v1.RestartNode
+	19, // 19: batchyard.agent.v1.NodeOrder.put_user:type_name -> batchyard.agent.v1.PutNodeUser
+	20, // 20: batchyard.agent.v1.NodeOrder.delete_user:type_name -> batchyard.agent.v1.DeleteNodeUser
+	21, // 21: batchyard.agent.v1.NodeOrder.upload_logs:type_name -> batchyard.agent.v1.UploadNodeLogs
+	38, // 22: batchyard.agent.v1.PutNodeUser.expiry_time:type_name -> google.protobuf.Timestamp
+	38, // 23: batchyard.agent.v1.UploadNodeLogs.start_time:type_name -> google.protobuf.Timestamp
+	38, // 24: batchyard.agent.v1.UploadNodeLogs.end_time:type_name -> google.protobuf.Timestamp
+	41, // 25: batchyard.agent.v1.UploadNodeLogs.store:type_name -> batchyard.api.v1.StoreAccess
+	42, // 26: batchyard.agent.v1.Welcome.lease:type_name -> google.protobuf.Duration
+	42, // 27: batchyard.agent.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
+	41, // 28: batchyard.agent.v1.Welcome.store:type_name -> batchyard.api.v1.StoreAccess
+	25, // 29: batchyard.agent.v1.Assignments.jobs:type_name -> batchyard.agent.v1.JobContext
+	29, // 30: batchyard.agent.v1.Assignments.specs:type_name -> batchyard.agent.v1.TaskSpec
+	30, // 31: batchyard.agent.v1.Assignments.add:type_name -> batchyard.agent.v1.Assignment
+	33, // 32: batchyard.agent.v1.Assignments.remove:type_name -> batchyard.agent.v1.Removal
+	43, // 33: batchyard.agent.v1.JobContext.environment:type_name -> batchyard.api.v1.EnvironmentSetting
+	28, // 34: batchyard.agent.v1.JobContext.packages:type_name -> batchyard.agent.v1.PackageLocation
+	27, // 35: batchyard.agent.v1.JobContext.accounts:type_name -> batchyard.agent.v1.NodeAccount
+	26, // 36: batchyard.agent.v1.JobContext.containers:type_name -> batchyard.agent.v1.ContainerSupport
+	44, // 37: batchyard.agent.v1.ContainerSupport.registries:type_name -> batchyard.api.v1.ContainerRegistryReference
+	45, // 38: batchyard.agent.v1.TaskSpec.task:type_name -> batchyard.api.v1.Task
+	28, // 39: batchyard.agent.v1.TaskSpec.packages:type_name -> batchyard.agent.v1.PackageLocation
+	10, // 40: batchyard.agent.v1.Assignment.ref:type_name -> batchyard.agent.v1.AttemptRef
+	46, // 41: batchyard.agent.v1.Assignment.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	2,  // 42: batchyard.agent.v1.Assignment.kind:type_name -> batchyard.agent.v1.AssignmentKind
+	31, // 43: batchyard.agent.v1.Assignment.instance:type_name -> batchyard.agent.v1.Instance
+	32, // 44: batchyard.agent.v1.Instance.peers:type_name -> batchyard.agent.v1.InstancePeer
+	10, // 45: batchyard.agent.v1.Removal.ref:type_name -> batchyard.agent.v1.AttemptRef
+	3,  // 46: batchyard.agent.v1.Removal.kind:type_name -> batchyard.agent.v1.RemovalKind
+	4,  // 47: batchyard.agent.v1.FileRequest.operation:type_name -> batchyard.agent.v1.FileOperation
+	10, // 48: batchyard.agent.v1.FileRequest.attempt:type_name -> batchyard.agent.v1.AttemptRef
+	36, // 49: batchyard.agent.v1.TransferChunk.error:type_name -> batchyard.agent.v1.FileError
+	47, // 50: batchyard.agent.v1.TransferChunk.file:type_name -> batchyard.api.v1.NodeFile
+	5,  // 51: batchyard.agent.v1.AgentService.Join:input_type -> batchyard.agent.v1.JoinRequest
+	7,  // 52: batchyard.agent.v1.AgentService.Renew:input_type -> batchyard.agent.v1.RenewRequest
+	11, // 53: batchyard.agent.v1.AgentService.Session:input_type -> batchyard.agent.v1.AgentMessage
+	35, // 54: batchyard.agent.v1.AgentService.Transfer:input_type -> batchyard.agent.v1.TransferChunk
+	6,  // 55: batchyard.agent.v1.AgentService.Join:output_type -> batchyard.agent.v1.JoinResponse
+	8,  // 56: batchyard.agent.v1.AgentService.Renew:output_type -> batchyard.agent.v1.RenewResponse
+	16, // 57: batchyard.agent.v1.AgentService.Session:output_type -> batchyard.agent.v1.CoordinatorMessage
+	37, // 58: batchyard.agent.v1.AgentService.Transfer:output_type -> batchyard.agent.v1.TransferDone
+	55, // [55:59] is the sub-list for method output_type
+	51, // [51:55] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_agent_v1_agent_proto_init() }
@@ -3289,8 +3381,8 @@ func file_batchyard_agent_v1_agent_proto_init() {
 		(*NodeOrder_DeleteUser)(nil),
 		(*NodeOrder_UploadLogs)(nil),
 	}
-	file_batchyard_agent_v1_agent_proto_msgTypes[21].OneofWrappers = []any{}
-	file_batchyard_agent_v1_agent_proto_msgTypes[29].OneofWrappers = []any{
+	file_batchyard_agent_v1_agent_proto_msgTypes[22].OneofWrappers = []any{}
+	file_batchyard_agent_v1_agent_proto_msgTypes[30].OneofWrappers = []any{
 		(*TransferChunk_Error)(nil),
 		(*TransferChunk_File)(nil),
 		(*TransferChunk_Data)(nil),
@@ -3303,7 +3395,7 @@ func file_batchyard_agent_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_batchyard_agent_v1_agent_proto_rawDesc), len(file_batchyard_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   32,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1418,12 +1418,12 @@ var File_batchyard_api_v1_execution_proto protoreflect.FileDescriptor
 
 const file_batchyard_api_v1_execution_proto_rawDesc = "" +
 	"\n" +
-	" batchyard/api/v1/execution.proto\x12\x10batchyard.api.v1\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1ebatchyard/api/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\"\xdd\x01\n" +
+	" batchyard/api/v1/execution.proto\x12\x10batchyard.api.v1\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1ebatchyard/api/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\"\xa3\x02\n" +
 	"\x1aContainerRegistryReference\x12\x1a\n" +
 	"\busername\x18\x01 \x01(\tR\busername\x12\"\n" +
 	"\bpassword\x18\x02 \x01(\tB\x06\x8a\xe7\x18\x02\x18\x01R\bpassword\x12'\n" +
-	"\x0fregistry_server\x18\x03 \x01(\tR\x0eregistryServer\x12V\n" +
-	"\x12identity_reference\x18\x04 \x01(\v2'.batchyard.api.v1.NodeIdentityReferenceR\x11identityReference\"8\n" +
+	"\x0fregistry_server\x18\x03 \x01(\tR\x0eregistryServer\x12\x9b\x01\n" +
+	"\x12identity_reference\x18\x04 \x01(\v2'.batchyard.api.v1.NodeIdentityReferenceBC\x8a\xe7\x18?0\x02:;there are no managed identities: give username and passwordR\x11identityReference\"8\n" +
 	"\x15NodeIdentityReference\x12\x1f\n" +
 	"\vresource_id\x18\x01 \x01(\tR\n" +
 	"resourceId\"p\n" +

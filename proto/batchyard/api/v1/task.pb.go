@@ -2253,7 +2253,7 @@ var File_batchyard_api_v1_task_proto protoreflect.FileDescriptor
 
 const file_batchyard_api_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x1bbatchyard/api/v1/task.proto\x12\x10batchyard.api.v1\x1a\"batchyard/api/v1/application.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a batchyard/api/v1/execution.proto\x1a\x1ebatchyard/api/v1/explain.proto\x1a\x1ebatchyard/api/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x11\n" +
+	"\x1bbatchyard/api/v1/task.proto\x12\x10batchyard.api.v1\x1a\"batchyard/api/v1/application.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a batchyard/api/v1/execution.proto\x1a\x1ebatchyard/api/v1/explain.proto\x1a\x1ebatchyard/api/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x10\n" +
 	"\x04Task\x12\x16\n" +
 	"\x02id\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\x02id\x12)\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\vdisplayName\x12\x18\n" +
@@ -2267,8 +2267,8 @@ const file_batchyard_api_v1_task_proto_rawDesc = "" +
 	"\x0eprevious_state\x18\n" +
 	" \x01(\x0e2\x1b.batchyard.api.v1.TaskStateB\x06\x8a\xe7\x18\x02 \x01R\rpreviousState\x12g\n" +
 	"\x1eprevious_state_transition_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x06\x8a\xe7\x18\x02 \x01R\x1bpreviousStateTransitionTime\x12)\n" +
-	"\fcommand_line\x18\f \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\vcommandLine\x12\xaf\x01\n" +
-	"\x12container_settings\x18\r \x01(\v2'.batchyard.api.v1.TaskContainerSettingsBW\x8a\xe7\x18S \x010\x02:Mtasks do not run in containers yet: call docker or podman in the command lineR\x11containerSettings\x12M\n" +
+	"\fcommand_line\x18\f \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\vcommandLine\x12^\n" +
+	"\x12container_settings\x18\r \x01(\v2'.batchyard.api.v1.TaskContainerSettingsB\x06\x8a\xe7\x18\x02 \x01R\x11containerSettings\x12M\n" +
 	"\x0eresource_files\x18\x0e \x03(\v2\x1e.batchyard.api.v1.ResourceFileB\x06\x8a\xe7\x18\x02 \x01R\rresourceFiles\x12G\n" +
 	"\foutput_files\x18\x0f \x03(\v2\x1c.batchyard.api.v1.OutputFileB\x06\x8a\xe7\x18\x02 \x01R\voutputFiles\x12_\n" +
 	"\x14environment_settings\x18\x10 \x03(\v2$.batchyard.api.v1.EnvironmentSettingB\x06\x8a\xe7\x18\x02 \x01R\x13environmentSettings\x12x\n" +

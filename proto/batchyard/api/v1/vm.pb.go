@@ -2427,15 +2427,15 @@ const file_batchyard_api_v1_vm_proto_rawDesc = "" +
 	"\x17shared_gallery_image_id\x18\a \x01(\tB\x15\x8a\xe7\x18\x11\n" +
 	"\x0f2024-07-01.20.0R\x14sharedGalleryImageId\x12R\n" +
 	"\x1acommunity_gallery_image_id\x18\b \x01(\tB\x15\x8a\xe7\x18\x11\n" +
-	"\x0f2024-07-01.20.0R\x17communityGalleryImageId\"\x9c\t\n" +
+	"\x0f2024-07-01.20.0R\x17communityGalleryImageId\"\xc4\b\n" +
 	"\x1bVirtualMachineConfiguration\x12Q\n" +
 	"\x0fimage_reference\x18\x01 \x01(\v2 .batchyard.api.v1.ImageReferenceB\x06\x8a\xe7\x18\x02(\x01R\x0eimageReference\x121\n" +
 	"\x11node_agent_sku_id\x18\x02 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\x0enodeAgentSKUId\x12[\n" +
 	"\x15windows_configuration\x18\x03 \x01(\v2&.batchyard.api.v1.WindowsConfigurationR\x14windowsConfiguration\x129\n" +
 	"\n" +
 	"data_disks\x18\x04 \x03(\v2\x1a.batchyard.api.v1.DataDiskR\tdataDisks\x12!\n" +
-	"\flicense_type\x18\x05 \x01(\tR\vlicenseType\x12\xb8\x01\n" +
-	"\x17container_configuration\x18\x06 \x01(\v2(.batchyard.api.v1.ContainerConfigurationBU\x8a\xe7\x18Q0\x02:Mtasks do not run in containers yet: call docker or podman in the command lineR\x16containerConfiguration\x12q\n" +
+	"\flicense_type\x18\x05 \x01(\tR\vlicenseType\x12a\n" +
+	"\x17container_configuration\x18\x06 \x01(\v2(.batchyard.api.v1.ContainerConfigurationR\x16containerConfiguration\x12q\n" +
 	"\x1ddisk_encryption_configuration\x18\a \x01(\v2-.batchyard.api.v1.DiskEncryptionConfigurationR\x1bdiskEncryptionConfiguration\x12n\n" +
 	"\x1cnode_placement_configuration\x18\b \x01(\v2,.batchyard.api.v1.NodePlacementConfigurationR\x1anodePlacementConfiguration\x12\x84\x01\n" +
 	"\n" +

@@ -376,7 +376,9 @@ type NodeRecord struct {
 	// Of the start task, whose specification is node.start_task.
 	Start *SpecialExecution `protobuf:"bytes,14,opt,name=start,proto3" json:"start,omitempty"`
 	// What a user wants of the node and has not come about yet.
-	Action        *NodeAction `protobuf:"bytes,15,opt,name=action,proto3" json:"action,omitempty"`
+	Action *NodeAction `protobuf:"bytes,15,opt,name=action,proto3" json:"action,omitempty"`
+	// Of bringing the pool's container images, before the start task; absent: there are none.
+	Prefetch      *SpecialExecution `protobuf:"bytes,30,opt,name=prefetch,proto3" json:"prefetch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -516,6 +518,13 @@ func (x *NodeRecord) GetAction() *NodeAction {
 	return nil
 }
 
+func (x *NodeRecord) GetPrefetch() *SpecialExecution {
+	if x != nil {
+		return x.Prefetch
+	}
+	return nil
+}
+
 // NodeAction is carried out once the node holds no task any more.
 type NodeAction struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -584,7 +593,9 @@ type SpecialExecution struct {
 	Failure       *v1.TaskFailureInfo `protobuf:"bytes,8,opt,name=failure,proto3" json:"failure,omitempty"`
 	Succeeded     bool                `protobuf:"varint,9,opt,name=succeeded,proto3" json:"succeeded,omitempty"`
 	// To be stopped; the node still holds it.
-	Stopping      bool `protobuf:"varint,10,opt,name=stopping,proto3" json:"stopping,omitempty"`
+	Stopping bool `protobuf:"varint,10,opt,name=stopping,proto3" json:"stopping,omitempty"`
+	// Of the last attempt, where it ran in a container.
+	Container     *v1.TaskContainerExecutionInfo `protobuf:"bytes,30,opt,name=container,proto3" json:"container,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -687,6 +698,13 @@ func (x *SpecialExecution) GetStopping() bool {
 		return x.Stopping
 	}
 	return false
+}
+
+func (x *SpecialExecution) GetContainer() *v1.TaskContainerExecutionInfo {
+	if x != nil {
+		return x.Container
+	}
+	return nil
 }
 
 // JobNode is what a job with a preparation task has on one node. It outlives the node.
@@ -1145,7 +1163,9 @@ type TaskExecution struct {
 	// Of the task's changes by users; 0: since it was added.
 	LastModified int64 `protobuf:"varint,23,opt,name=last_modified,json=lastModified,proto3" json:"last_modified,omitempty"`
 	// The kind of failure under which the job counts a failed task.
-	FailureKind   uint32 `protobuf:"varint,40,opt,name=failure_kind,json=failureKind,proto3" json:"failure_kind,omitempty"`
+	FailureKind uint32 `protobuf:"varint,40,opt,name=failure_kind,json=failureKind,proto3" json:"failure_kind,omitempty"`
+	// Of the last attempt, where it ran in a container.
+	Container     *v1.TaskContainerExecutionInfo `protobuf:"bytes,30,opt,name=container,proto3" json:"container,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1346,6 +1366,13 @@ func (x *TaskExecution) GetFailureKind() uint32 {
 		return x.FailureKind
 	}
 	return 0
+}
+
+func (x *TaskExecution) GetContainer() *v1.TaskContainerExecutionInfo {
+	if x != nil {
+		return x.Container
+	}
+	return nil
 }
 
 // NodeTask is an attempt that a node holds.
@@ -1704,7 +1731,7 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\x0fresize_deadline\x18\x04 \x01(\x03R\x0eresizeDeadline\x12L\n" +
 	"\fdeallocation\x18\x05 \x01(\x0e2(.batchyard.api.v1.NodeDeallocationOptionR\fdeallocation\x12$\n" +
 	"\x0eauto_scale_due\x18\x06 \x01(\x03R\fautoScaleDue\x12,\n" +
-	"\x12auto_scale_enabled\x18\a \x01(\x03R\x10autoScaleEnabled\"\xdf\x03\n" +
+	"\x12auto_scale_enabled\x18\a \x01(\x03R\x10autoScaleEnabled\"\xa3\x04\n" +
 	"\n" +
 	"NodeRecord\x12*\n" +
 	"\x04node\x18\x01 \x01(\v2\x16.batchyard.api.v1.NodeR\x04node\x12\x18\n" +
@@ -1722,11 +1749,12 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\aleaving\x18\f \x01(\bR\aleaving\x12\x17\n" +
 	"\aboot_id\x18\r \x01(\tR\x06bootId\x12<\n" +
 	"\x05start\x18\x0e \x01(\v2&.batchyard.raftlog.v1.SpecialExecutionR\x05start\x128\n" +
-	"\x06action\x18\x0f \x01(\v2 .batchyard.raftlog.v1.NodeActionR\x06action\"^\n" +
+	"\x06action\x18\x0f \x01(\v2 .batchyard.raftlog.v1.NodeActionR\x06action\x12B\n" +
+	"\bprefetch\x18\x1e \x01(\v2&.batchyard.raftlog.v1.SpecialExecutionR\bprefetch\"^\n" +
 	"\n" +
 	"NodeAction\x128\n" +
 	"\x04kind\x18\x01 \x01(\x0e2$.batchyard.raftlog.v1.NodeActionKindR\x04kind\x12\x16\n" +
-	"\x06number\x18\x02 \x01(\rR\x06number\"\x90\x03\n" +
+	"\x06number\x18\x02 \x01(\rR\x06number\"\xdc\x03\n" +
 	"\x10SpecialExecution\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\rR\aattempt\x128\n" +
 	"\x05phase\x18\x02 \x01(\x0e2\".batchyard.raftlog.v1.SpecialPhaseR\x05phase\x12\x1d\n" +
@@ -1740,7 +1768,8 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\afailure\x18\b \x01(\v2!.batchyard.api.v1.TaskFailureInfoR\afailure\x12\x1c\n" +
 	"\tsucceeded\x18\t \x01(\bR\tsucceeded\x12\x1a\n" +
 	"\bstopping\x18\n" +
-	" \x01(\bR\bstoppingB\f\n" +
+	" \x01(\bR\bstopping\x12J\n" +
+	"\tcontainer\x18\x1e \x01(\v2,.batchyard.api.v1.TaskContainerExecutionInfoR\tcontainerB\f\n" +
 	"\n" +
 	"_exit_code\"\xf1\x01\n" +
 	"\aJobNode\x12\x17\n" +
@@ -1781,7 +1810,7 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\x04spec\x18\x04 \x01(\rR\x04spec\x12#\n" +
 	"\rcreation_time\x18\x05 \x01(\x03R\fcreationTime\x12A\n" +
 	"\n" +
-	"depends_on\x18\x06 \x01(\v2\".batchyard.api.v1.TaskDependenciesR\tdependsOn\"\xb8\a\n" +
+	"depends_on\x18\x06 \x01(\v2\".batchyard.api.v1.TaskDependenciesR\tdependsOn\"\x84\b\n" +
 	"\rTaskExecution\x125\n" +
 	"\x05phase\x18\x01 \x01(\x0e2\x1f.batchyard.raftlog.v1.TaskPhaseR\x05phase\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x12\n" +
@@ -1812,7 +1841,8 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\ablocked\x18\x15 \x01(\bR\ablocked\x12C\n" +
 	"\vconstraints\x18\x16 \x01(\v2!.batchyard.api.v1.TaskConstraintsR\vconstraints\x12#\n" +
 	"\rlast_modified\x18\x17 \x01(\x03R\flastModified\x12!\n" +
-	"\ffailure_kind\x18( \x01(\rR\vfailureKindB\f\n" +
+	"\ffailure_kind\x18( \x01(\rR\vfailureKind\x12J\n" +
+	"\tcontainer\x18\x1e \x01(\v2,.batchyard.api.v1.TaskContainerExecutionInfoR\tcontainerB\f\n" +
 	"\n" +
 	"_exit_code\"\xcf\x01\n" +
 	"\bNodeTask\x12\x18\n" +
@@ -1875,37 +1905,38 @@ func file_batchyard_raftlog_v1_records_proto_rawDescGZIP() []byte {
 var file_batchyard_raftlog_v1_records_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_batchyard_raftlog_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_batchyard_raftlog_v1_records_proto_goTypes = []any{
-	(NodeActionKind)(0),            // 0: batchyard.raftlog.v1.NodeActionKind
-	(SpecialPhase)(0),              // 1: batchyard.raftlog.v1.SpecialPhase
-	(TaskPhase)(0),                 // 2: batchyard.raftlog.v1.TaskPhase
-	(*AccountRecord)(nil),          // 3: batchyard.raftlog.v1.AccountRecord
-	(*PoolRecord)(nil),             // 4: batchyard.raftlog.v1.PoolRecord
-	(*NodeRecord)(nil),             // 5: batchyard.raftlog.v1.NodeRecord
-	(*NodeAction)(nil),             // 6: batchyard.raftlog.v1.NodeAction
-	(*SpecialExecution)(nil),       // 7: batchyard.raftlog.v1.SpecialExecution
-	(*JobNode)(nil),                // 8: batchyard.raftlog.v1.JobNode
-	(*JobRecord)(nil),              // 9: batchyard.raftlog.v1.JobRecord
-	(*JobCounts)(nil),              // 10: batchyard.raftlog.v1.JobCounts
-	(*TaskEntry)(nil),              // 11: batchyard.raftlog.v1.TaskEntry
-	(*TaskExecution)(nil),          // 12: batchyard.raftlog.v1.TaskExecution
-	(*NodeTask)(nil),               // 13: batchyard.raftlog.v1.NodeTask
-	(*NodeTotals)(nil),             // 14: batchyard.raftlog.v1.NodeTotals
-	(*ApplicationRecord)(nil),      // 15: batchyard.raftlog.v1.ApplicationRecord
-	(*JoinTokenRecord)(nil),        // 16: batchyard.raftlog.v1.JoinTokenRecord
-	(*MemberRecord)(nil),           // 17: batchyard.raftlog.v1.MemberRecord
-	(*v1.Account)(nil),             // 18: batchyard.api.v1.Account
-	(*v1.Pool)(nil),                // 19: batchyard.api.v1.Pool
-	(v1.NodeDeallocationOption)(0), // 20: batchyard.api.v1.NodeDeallocationOption
-	(*v1.Node)(nil),                // 21: batchyard.api.v1.Node
-	(*v1.TaskFailureInfo)(nil),     // 22: batchyard.api.v1.TaskFailureInfo
-	(*v1.Job)(nil),                 // 23: batchyard.api.v1.Job
-	(v1.DisableJobOption)(0),       // 24: batchyard.api.v1.DisableJobOption
-	(*v1.TaskDependencies)(nil),    // 25: batchyard.api.v1.TaskDependencies
-	(*v1.TaskConstraints)(nil),     // 26: batchyard.api.v1.TaskConstraints
-	(*InstancePlace)(nil),          // 27: batchyard.raftlog.v1.InstancePlace
-	(*v1.ApplicationDetail)(nil),   // 28: batchyard.api.v1.ApplicationDetail
-	(v1.JoinTokenKind)(0),          // 29: batchyard.api.v1.JoinTokenKind
-	(*v1.Member)(nil),              // 30: batchyard.api.v1.Member
+	(NodeActionKind)(0),                   // 0: batchyard.raftlog.v1.NodeActionKind
+	(SpecialPhase)(0),                     // 1: batchyard.raftlog.v1.SpecialPhase
+	(TaskPhase)(0),                        // 2: batchyard.raftlog.v1.TaskPhase
+	(*AccountRecord)(nil),                 // 3: batchyard.raftlog.v1.AccountRecord
+	(*PoolRecord)(nil),                    // 4: batchyard.raftlog.v1.PoolRecord
+	(*NodeRecord)(nil),                    // 5: batchyard.raftlog.v1.NodeRecord
+	(*NodeAction)(nil),                    // 6: batchyard.raftlog.v1.NodeAction
+	(*SpecialExecution)(nil),              // 7: batchyard.raftlog.v1.SpecialExecution
+	(*JobNode)(nil),                       // 8: batchyard.raftlog.v1.JobNode
+	(*JobRecord)(nil),                     // 9: batchyard.raftlog.v1.JobRecord
+	(*JobCounts)(nil),                     // 10: batchyard.raftlog.v1.JobCounts
+	(*TaskEntry)(nil),                     // 11: batchyard.raftlog.v1.TaskEntry
+	(*TaskExecution)(nil),                 // 12: batchyard.raftlog.v1.TaskExecution
+	(*NodeTask)(nil),                      // 13: batchyard.raftlog.v1.NodeTask
+	(*NodeTotals)(nil),                    // 14: batchyard.raftlog.v1.NodeTotals
+	(*ApplicationRecord)(nil),             // 15: batchyard.raftlog.v1.ApplicationRecord
+	(*JoinTokenRecord)(nil),               // 16: batchyard.raftlog.v1.JoinTokenRecord
+	(*MemberRecord)(nil),                  // 17: batchyard.raftlog.v1.MemberRecord
+	(*v1.Account)(nil),                    // 18: batchyard.api.v1.Account
+	(*v1.Pool)(nil),                       // 19: batchyard.api.v1.Pool
+	(v1.NodeDeallocationOption)(0),        // 20: batchyard.api.v1.NodeDeallocationOption
+	(*v1.Node)(nil),                       // 21: batchyard.api.v1.Node
+	(*v1.TaskFailureInfo)(nil),            // 22: batchyard.api.v1.TaskFailureInfo
+	(*v1.TaskContainerExecutionInfo)(nil), // 23: batchyard.api.v1.TaskContainerExecutionInfo
+	(*v1.Job)(nil),                        // 24: batchyard.api.v1.Job
+	(v1.DisableJobOption)(0),              // 25: batchyard.api.v1.DisableJobOption
+	(*v1.TaskDependencies)(nil),           // 26: batchyard.api.v1.TaskDependencies
+	(*v1.TaskConstraints)(nil),            // 27: batchyard.api.v1.TaskConstraints
+	(*InstancePlace)(nil),                 // 28: batchyard.raftlog.v1.InstancePlace
+	(*v1.ApplicationDetail)(nil),          // 29: batchyard.api.v1.ApplicationDetail
+	(v1.JoinTokenKind)(0),                 // 30: batchyard.api.v1.JoinTokenKind
+	(*v1.Member)(nil),                     // 31: batchyard.api.v1.Member
 }
 var file_batchyard_raftlog_v1_records_proto_depIdxs = []int32{
 	18, // 0: batchyard.raftlog.v1.AccountRecord.account:type_name -> batchyard.api.v1.Account
@@ -1914,27 +1945,30 @@ var file_batchyard_raftlog_v1_records_proto_depIdxs = []int32{
 	21, // 3: batchyard.raftlog.v1.NodeRecord.node:type_name -> batchyard.api.v1.Node
 	7,  // 4: batchyard.raftlog.v1.NodeRecord.start:type_name -> batchyard.raftlog.v1.SpecialExecution
 	6,  // 5: batchyard.raftlog.v1.NodeRecord.action:type_name -> batchyard.raftlog.v1.NodeAction
-	0,  // 6: batchyard.raftlog.v1.NodeAction.kind:type_name -> batchyard.raftlog.v1.NodeActionKind
-	1,  // 7: batchyard.raftlog.v1.SpecialExecution.phase:type_name -> batchyard.raftlog.v1.SpecialPhase
-	22, // 8: batchyard.raftlog.v1.SpecialExecution.failure:type_name -> batchyard.api.v1.TaskFailureInfo
-	7,  // 9: batchyard.raftlog.v1.JobNode.preparation:type_name -> batchyard.raftlog.v1.SpecialExecution
-	7,  // 10: batchyard.raftlog.v1.JobNode.release:type_name -> batchyard.raftlog.v1.SpecialExecution
-	23, // 11: batchyard.raftlog.v1.JobRecord.job:type_name -> batchyard.api.v1.Job
-	24, // 12: batchyard.raftlog.v1.JobRecord.disable_option:type_name -> batchyard.api.v1.DisableJobOption
-	25, // 13: batchyard.raftlog.v1.TaskEntry.depends_on:type_name -> batchyard.api.v1.TaskDependencies
-	2,  // 14: batchyard.raftlog.v1.TaskExecution.phase:type_name -> batchyard.raftlog.v1.TaskPhase
-	2,  // 15: batchyard.raftlog.v1.TaskExecution.previous_phase:type_name -> batchyard.raftlog.v1.TaskPhase
-	22, // 16: batchyard.raftlog.v1.TaskExecution.failure:type_name -> batchyard.api.v1.TaskFailureInfo
-	26, // 17: batchyard.raftlog.v1.TaskExecution.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	27, // 18: batchyard.raftlog.v1.NodeTask.instance:type_name -> batchyard.raftlog.v1.InstancePlace
-	28, // 19: batchyard.raftlog.v1.ApplicationRecord.application:type_name -> batchyard.api.v1.ApplicationDetail
-	29, // 20: batchyard.raftlog.v1.JoinTokenRecord.kind:type_name -> batchyard.api.v1.JoinTokenKind
-	30, // 21: batchyard.raftlog.v1.MemberRecord.member:type_name -> batchyard.api.v1.Member
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	7,  // 6: batchyard.raftlog.v1.NodeRecord.prefetch:type_name -> batchyard.raftlog.v1.SpecialExecution
+	0,  // 7: batchyard.raftlog.v1.NodeAction.kind:type_name -> batchyard.raftlog.v1.NodeActionKind
+	1,  // 8: batchyard.raftlog.v1.SpecialExecution.phase:type_name -> batchyard.raftlog.v1.SpecialPhase
+	22, // 9: batchyard.raftlog.v1.SpecialExecution.failure:type_name -> batchyard.api.v1.TaskFailureInfo
+	23, // 10: batchyard.raftlog.v1.SpecialExecution.container:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
+	7,  // 11: batchyard.raftlog.v1.JobNode.preparation:type_name -> batchyard.raftlog.v1.SpecialExecution
+	7,  // 12: batchyard.raftlog.v1.JobNode.release:type_name -> batchyard.raftlog.v1.SpecialExecution
+	24, // 13: batchyard.raftlog.v1.JobRecord.job:type_name -> batchyard.api.v1.Job
+	25, // 14: batchyard.raftlog.v1.JobRecord.disable_option:type_name -> batchyard.api.v1.DisableJobOption
+	26, // 15: batchyard.raftlog.v1.TaskEntry.depends_on:type_name -> batchyard.api.v1.TaskDependencies
+	2,  // 16: batchyard.raftlog.v1.TaskExecution.phase:type_name -> batchyard.raftlog.v1.TaskPhase
+	2,  // 17: batchyard.raftlog.v1.TaskExecution.previous_phase:type_name -> batchyard.raftlog.v1.TaskPhase
+	22, // 18: batchyard.raftlog.v1.TaskExecution.failure:type_name -> batchyard.api.v1.TaskFailureInfo
+	27, // 19: batchyard.raftlog.v1.TaskExecution.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	23, // 20: batchyard.raftlog.v1.TaskExecution.container:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
+	28, // 21: batchyard.raftlog.v1.NodeTask.instance:type_name -> batchyard.raftlog.v1.InstancePlace
+	29, // 22: batchyard.raftlog.v1.ApplicationRecord.application:type_name -> batchyard.api.v1.ApplicationDetail
+	30, // 23: batchyard.raftlog.v1.JoinTokenRecord.kind:type_name -> batchyard.api.v1.JoinTokenKind
+	31, // 24: batchyard.raftlog.v1.MemberRecord.member:type_name -> batchyard.api.v1.Member
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_raftlog_v1_records_proto_init() }
