@@ -113,6 +113,7 @@ func (a *Agent) leave(ctx context.Context, err error) error {
 	if stopErr := process.ShutdownSupervisor(stopCtx, a.supervisorConfig()); stopErr != nil {
 		return errors.Join(ended(ctx, err), fmt.Errorf("stopping the tasks: %w", stopErr))
 	}
+	purgeContainers(stopCtx, &a.cfg)
 	return ended(ctx, err)
 }
 

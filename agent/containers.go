@@ -46,6 +46,21 @@ func newContainers(cfg *Config, limits func(slots, of int32) *agentv1.ProcessLim
 	return &containers{cfg: cfg, engine: engine, limits: limits}, nil
 }
 
+// purgeContainers removes what the stopped tasks of a node that ends have left at its engine, if it ever used one.
+func purgeContainers(ctx context.Context, cfg *Config) {
+	if _, err := os.Stat(filepath.Join(cfg.DataDir, containersName)); err != nil {
+		return
+	}
+	c, err := newContainers(cfg, nil)
+	if err == nil {
+		err = c.engine.Purge(ctx)
+		_ = c.engine.Close()
+	}
+	if err != nil {
+		cfg.Logger.Warn("containers of stopped tasks can't be removed", "error", err)
+	}
+}
+
 // containerNode reads the name, or makes it.
 func containerNode(path string) (string, error) {
 	text, err := trust.ReadPrivate(path)

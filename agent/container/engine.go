@@ -292,6 +292,15 @@ func (e *Engine) Clean(ctx context.Context, keep func(attempt string) bool) {
 	}
 }
 
+// Purge removes all containers of the node.
+func (e *Engine) Purge(ctx context.Context) error {
+	err := e.clean(ctx, func(string) bool { return false })
+	if known := (*batcherr.Error)(nil); errors.As(err, &known) || client.IsErrConnectionFailed(err) {
+		return nil // there is no engine
+	}
+	return err
+}
+
 func (e *Engine) clean(ctx context.Context, keep func(attempt string) bool) error {
 	api, _, err := e.open()
 	if err != nil {

@@ -138,7 +138,7 @@ func (t *txn) reactivate(j *job, key TaskKey) *raftlogv1.TaskExecution {
 	t.uncountFailure(j, exec.FailureKind)
 	t.move(j, exec, queued, slotsOf(t.spec(j, entry.Spec)))
 	exec.RetryCount, exec.LastRetryTime = 0, 0
-	exec.ExitCode, exec.Failure, exec.FailureKind = nil, nil, 0
+	exec.ExitCode, exec.Failure, exec.FailureKind, exec.Container = nil, nil, 0, nil
 	exec.StartTime, exec.EndTime, exec.UserCpu, exec.KernelCpu = 0, 0, 0, 0
 	hopeless := !exec.Satisfied
 	exec.Satisfied = false
