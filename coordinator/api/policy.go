@@ -117,6 +117,12 @@ var jobPolicy = map[string]rule{
 	apiv1.TaskGroupService_ListFailures_FullMethodName: taskRead,
 	apiv1.TaskGroupService_ActOnTasks_FullMethodName:   taskWrite,
 
+	apiv1.TaskArrayService_AddTaskArray_FullMethodName:      taskWrite,
+	apiv1.TaskArrayService_AddTaskArrayItems_FullMethodName: taskWrite,
+	apiv1.TaskArrayService_GetTaskArray_FullMethodName:      taskRead,
+	apiv1.TaskArrayService_ListTaskArrays_FullMethodName:    taskRead,
+	apiv1.TaskArrayService_UpdateTaskArray_FullMethodName:   taskWrite,
+
 	apiv1.FileService_ListFiles_FullMethodName:         taskRead,
 	apiv1.FileService_GetFileProperties_FullMethodName: taskRead,
 	apiv1.FileService_ReadFile_FullMethodName:          taskRead,

@@ -180,6 +180,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	apiv1.RegisterJobScheduleServiceServer(r, &jobScheduleService{core: s.core})
 	apiv1.RegisterTaskServiceServer(r, &taskService{core: s.core})
 	apiv1.RegisterTaskGroupServiceServer(r, &taskGroupService{core: s.core})
+	apiv1.RegisterTaskArrayServiceServer(r, &taskArrayService{core: s.core})
 	apiv1.RegisterFileServiceServer(r, &fileService{core: s.core})
 	apiv1.RegisterApplicationServiceServer(r, &applicationService{core: s.core})
 	apiv1.RegisterAccountServiceServer(r, &accountService{core: s.core})

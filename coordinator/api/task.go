@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
+	"math"
 	"strconv"
 
 	"google.golang.org/protobuf/proto"
@@ -78,7 +80,7 @@ func (s *taskService) ListTasks(ctx context.Context, req *apiv1.ListTasksRequest
 		return nil, err
 	}
 	// The job's number keeps the tokens of a job from those of a later one with its id.
-	l, err := newListing(req.GetOptions(), (&apiv1.Task{}).ProtoReflect().Descriptor(), "tasks", strconv.FormatUint(job.Uid, 10))
+	l, err := newListing(req.GetOptions(), (&apiv1.Task{}).ProtoReflect().Descriptor(), "tasks", strconv.FormatUint(job.Uid, 10), req.GetArrayId(), fmt.Sprint(req.FirstIndex != nil, req.GetFirstIndex(), req.LastIndex != nil, req.GetLastIndex()))
 	if err != nil {
 		return nil, err
 	}
@@ -88,8 +90,12 @@ func (s *taskService) ListTasks(ctx context.Context, req *apiv1.ListTasksRequest
 	if ids := namedIDs(l.filter); ids != nil {
 		return s.pickTasks(g, job.Job.Id, l, ids)
 	}
+	span, err := s.span(job.Uid, req, l.filter)
+	if err != nil {
+		return nil, err
+	}
 	tasks, token, err := collect(l, func(after string, limit int) ([]item[*apiv1.Task], error) {
-		return s.tasksAfter(ctx, job.Uid, after, limit)
+		return s.tasksAfter(ctx, job.Uid, span, after, limit)
 	})
 	if err != nil {
 		return nil, err
@@ -135,12 +141,39 @@ func (s *taskService) pickTasks(g grant, jobID string, l *listing, ids []string)
 	return out, nil
 }
 
-func (s *taskService) tasksAfter(ctx context.Context, job uint64, after string, limit int) ([]item[*apiv1.Task], error) {
-	var number uint64
-	if after != "" {
-		number = binary.BigEndian.Uint64([]byte(after))
+// span is the part of the job's tasks that a list has to look at.
+func (s *taskService) span(job uint64, req *apiv1.ListTasksRequest, f *filter.Filter) (state.TaskSpan, error) {
+	span := state.TaskSpan{Failed: f.Pins().Failed}
+	if req.GetArrayId() == "" {
+		if req.FirstIndex != nil || req.LastIndex != nil {
+			return span, batcherr.MissingProperty("arrayId")
+		}
+		return span, nil
 	}
-	infos, _, err := s.State.Tasks(job, number, limit)
+	array, ok := s.State.Array(job, req.GetArrayId())
+	if !ok {
+		return span, noArray(req.GetArrayId())
+	}
+	first, last := int64(0), int64(math.MaxInt64)
+	if req.FirstIndex != nil {
+		first = req.GetFirstIndex()
+	}
+	if req.LastIndex != nil {
+		last = req.GetLastIndex()
+	}
+	from, to := array.Tasks(first, last)
+	span.After, span.Last = from-1, to
+	if from > to { // none
+		span.After, span.Last = math.MaxUint64-1, 1
+	}
+	return span, nil
+}
+
+func (s *taskService) tasksAfter(ctx context.Context, job uint64, span state.TaskSpan, after string, limit int) ([]item[*apiv1.Task], error) {
+	if after != "" {
+		span.After = binary.BigEndian.Uint64([]byte(after))
+	}
+	infos, _, err := s.State.Tasks(job, span, limit)
 	if err != nil {
 		return nil, internal(err)
 	}

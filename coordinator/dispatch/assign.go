@@ -7,6 +7,7 @@ import (
 
 	"github.com/batchyard/batchyard/coordinator/state"
 	"github.com/batchyard/batchyard/internal/lifecycle"
+	"github.com/batchyard/batchyard/internal/sweep"
 	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
@@ -157,10 +158,17 @@ func (s *session) build(tasks []state.HeldTask, complete bool) (*agentv1.Assignm
 		m.Add = append(m.Add, &agentv1.Assignment{
 			Ref: task.Ref(), Spec: task.Spec, TaskId: task.TaskID, CommandLine: task.CommandLine,
 			Slots: task.Slots, Priority: task.Priority, Constraints: task.Constraints, Kind: task.Kind,
-			AuthenticationToken: s.token(task), Instance: task.Instance,
+			AuthenticationToken: s.token(task), Instance: task.Instance, Element: elementOf(task.Element),
 		})
 	}
 	return m, nil
+}
+
+func elementOf(e *sweep.Element) *agentv1.Element {
+	if e == nil {
+		return nil
+	}
+	return &agentv1.Element{ArrayId: e.Array, Index: e.Index, Columns: e.Columns, Values: e.Values}
 }
 
 // introduce adds a task's job and spec to the message, once a session.

@@ -36,7 +36,7 @@ func (p *planner) claimant(c *cursor) *state.Run {
 	able := len(p.candidates(c.job))
 	for i := c.run; i < len(c.job.Runs); i++ {
 		switch r := &c.job.Runs[i]; {
-		case r.First > r.Last:
+		case c.spent(r):
 		case r.Instances > 0 && able >= int(r.Instances):
 			return r
 		case r.Instances == 0 && r.Slots <= 1: // those that are too large for every node keep nothing else waiting
@@ -84,8 +84,5 @@ func (p *planner) assignInstances(c *cursor, r *state.Run, nodes []int) {
 	}
 	p.several = append(p.several, plan)
 	p.placed += len(nodes)
-	r.First++
-	if c.job.Allowed > 0 {
-		c.job.Allowed--
-	}
+	c.take(r)
 }

@@ -64,13 +64,33 @@ type cursor struct {
 
 // head is the run to place next; nil when nothing is left.
 func (c *cursor) head() *state.Run {
-	for c.run < len(c.job.Runs) && c.job.Runs[c.run].First > c.job.Runs[c.run].Last {
+	for c.run < len(c.job.Runs) && c.spent(&c.job.Runs[c.run]) {
 		c.run++
 	}
 	if c.run == len(c.job.Runs) || c.job.Allowed == 0 {
 		return nil
 	}
 	return &c.job.Runs[c.run]
+}
+
+// spent says whether nothing of the run may be placed: all of it has been, or its array has as many with nodes as it may have.
+func (c *cursor) spent(r *state.Run) bool {
+	if r.First > r.Last {
+		return true
+	}
+	room, limited := c.job.ArrayRoom[r.Array]
+	return limited && room == 0
+}
+
+// take counts the run's next task as placed.
+func (c *cursor) take(r *state.Run) {
+	r.First++
+	if c.job.Allowed > 0 {
+		c.job.Allowed--
+	}
+	if c.job.ArrayRoom[r.Array] > 0 {
+		c.job.ArrayRoom[r.Array]--
+	}
 }
 
 type planner struct {
@@ -152,10 +172,7 @@ func (p *planner) placeOne(c *cursor, take taker) bool {
 			continue
 		}
 		p.assign(node, c.job.UID, r.First)
-		r.First++
-		if c.job.Allowed > 0 {
-			c.job.Allowed--
-		}
+		c.take(r)
 		return true
 	}
 }

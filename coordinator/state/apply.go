@@ -91,6 +91,8 @@ func lacks(cmd *raftlogv1.Command) string {
 		what, whole = "update", c.UpdateJobSchedule.Update != nil
 	case *raftlogv1.Command_PutApplication:
 		what, whole = "application", c.PutApplication.GetRecord().GetApplication() != nil
+	case *raftlogv1.Command_AddTaskArray:
+		what, whole = "elements", wholeArray(c.AddTaskArray.Array)
 	case *raftlogv1.Command_ChangeApplication:
 		what, whole = "change", wholeChange(c.ChangeApplication)
 	}
@@ -112,6 +114,12 @@ func (t *txn) dispatch(cmd *raftlogv1.Command) Result {
 		return t.reportAttempts(c.ReportAttempts)
 	case *raftlogv1.Command_RetractTasks:
 		return t.retractTasks(c.RetractTasks)
+	case *raftlogv1.Command_AddTaskArray:
+		return t.addTaskArray(c.AddTaskArray)
+	case *raftlogv1.Command_AddTaskArrayItems:
+		return t.addTaskArrayItems(c.AddTaskArrayItems)
+	case *raftlogv1.Command_UpdateTaskArray:
+		return t.updateTaskArray(c.UpdateTaskArray)
 	case *raftlogv1.Command_UpdateTask:
 		return t.updateTask(c.UpdateTask)
 	case *raftlogv1.Command_DeleteTask:

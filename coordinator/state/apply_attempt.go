@@ -37,7 +37,7 @@ func (t *txn) assign(n *node, key TaskKey) {
 	h := &held{exec: exec, spec: r.Spec}
 	h.Attempt, h.Slots, h.Exclusive = exec.Attempt, r.Slots, r.Exclusive
 	if h.Waiting = t.prepare(j, n); h.Waiting {
-		t.move(j, exec, preparing, h.Slots)
+		t.move(j, key.Task, exec, preparing, h.Slots)
 	} else {
 		t.setPhase(exec, assigned) // still active for users: no count changes
 	}
@@ -135,7 +135,7 @@ func (t *txn) started(key TaskKey, h *held, r *agentv1.AttemptReport) {
 	}
 	exec := t.change(key)
 	exec.StartTime = t.clampTime(r.StartTime)
-	t.move(t.jobByUID[key.Job], exec, running, h.Slots)
+	t.move(t.jobByUID[key.Job], key.Task, exec, running, h.Slots)
 }
 
 // clampTime keeps a node's clock from putting an event into the future.
@@ -171,7 +171,7 @@ func (t *txn) ended(n *node, j *job, key TaskKey, h *held, r *agentv1.AttemptRep
 		exec.RetryCount++
 		exec.LastRetryTime = t.now
 		exec.StartTime, exec.EndTime = 0, 0
-		t.move(j, exec, queued, h.Slots)
+		t.move(j, key.Task, exec, queued, h.Slots)
 		t.enqueue(j, key, number)
 		return
 	}
@@ -198,9 +198,10 @@ func (t *txn) specNumber(j *job, key TaskKey) uint32 {
 // finish completes a task with its outcome, tells its dependents, and acts on the job where the exit conditions say so.
 func (t *txn) finish(j *job, key TaskKey, exec *raftlogv1.TaskExecution, slots int32, out lifecycle.Outcome) {
 	exec.Succeeded, exec.Failure, exec.Satisfied = out.Succeeded, out.Failure, out.Satisfied
-	t.move(j, exec, completed, slots)
+	t.move(j, key.Task, exec, completed, slots)
 	if !out.Succeeded {
 		t.countFailure(j, key.Task, exec)
+		t.put(keyTask(tableFailed, key.Job, key.Task), nil)
 	}
 	if j.rec.Job.GetUsesTaskDependencies() {
 		if id := t.entry(key).Id; out.Satisfied {
@@ -233,7 +234,7 @@ func (t *txn) requeue(j *job, key TaskKey, h *held, counted bool) {
 		t.stopHeld(j, key)
 	}
 	exec.StartTime = 0
-	t.move(j, exec, queued, h.Slots)
+	t.move(j, key.Task, exec, queued, h.Slots)
 	t.enqueue(j, key, t.heldSpec(j, key, h))
 }
 
@@ -281,10 +282,10 @@ func (t *txn) retractTasks(c *raftlogv1.RetractTasks) Result {
 }
 
 // move changes a task's phase, and the job's counts with it.
-func (t *txn) move(j *job, exec *raftlogv1.TaskExecution, to raftlogv1.TaskPhase, slots int32) {
-	t.countOut(j, exec, slots)
+func (t *txn) move(j *job, task uint64, exec *raftlogv1.TaskExecution, to raftlogv1.TaskPhase, slots int32) {
+	t.count(j, task, exec, -1, -int64(slots))
 	t.setPhase(exec, to)
-	t.countIn(j, exec, slots)
+	t.count(j, task, exec, 1, int64(slots))
 }
 
 // setPhase changes a task's phase. Users see fewer states than there are phases: times are kept of what they see.
@@ -296,12 +297,12 @@ func (t *txn) setPhase(exec *raftlogv1.TaskExecution, to raftlogv1.TaskPhase) {
 	exec.Phase = to
 }
 
-func (t *txn) countIn(j *job, exec *raftlogv1.TaskExecution, slots int32) {
-	count(t.counts(j), exec, 1, int64(slots))
-}
-
-func (t *txn) countOut(j *job, exec *raftlogv1.TaskExecution, slots int32) {
-	count(t.counts(j), exec, -1, -int64(slots))
+// count enters a task into the counts of its job and its array, or takes it out.
+func (t *txn) count(j *job, task uint64, exec *raftlogv1.TaskExecution, n, slots int64) {
+	count(t.counts(j), exec, n, slots)
+	if a := j.arrays.of(task); a != nil {
+		count(t.arrayCounts(j, a), exec, n, slots)
+	}
 }
 
 func count(c *raftlogv1.JobCounts, exec *raftlogv1.TaskExecution, n, slots int64) {

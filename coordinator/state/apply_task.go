@@ -81,8 +81,11 @@ func (a *adding) add(task *raftlogv1.NewTask) *batcherr.Error {
 	if r := a.rec.Job.JobReleaseTask; r != nil && lifecycle.IDKey(r.Id) == id {
 		return batcherr.Of(batcherr.CodeTaskIdSameAsJobReleaseTask)
 	}
+	if a.job.arrays.byID[id] != nil {
+		return batcherr.Of(batcherr.CodeTaskExists)
+	}
 	if !idAfter(id, a.job.lastID) {
-		if _, exists := a.taskNumber(a.rec.Uid, task.Id); exists {
+		if _, exists := a.taskNumber(a.job, task.Id); exists {
 			return batcherr.Of(batcherr.CodeTaskExists)
 		}
 	}
@@ -208,7 +211,7 @@ func (t *txn) findTask(jobID, taskID string, c *apiv1.Conditions) (*job, TaskKey
 	if j.rec.Job.State == apiv1.JobState_JOB_STATE_DELETING {
 		return nil, TaskKey{}, batcherr.Of(batcherr.CodeJobBeingDeleted)
 	}
-	number, ok := t.taskNumber(j.rec.Uid, taskID)
+	number, ok := t.taskNumber(j, taskID)
 	if !ok {
 		return nil, TaskKey{}, batcherr.Of(batcherr.CodeTaskNotFound)
 	}
@@ -317,17 +320,22 @@ func (t *txn) removeTask(j *job, key TaskKey) {
 	t.stopHeld(j, key)
 	exec, entry := t.execution(key), t.entry(key)
 	spec := t.spec(j, entry.Spec)
-	t.countOut(j, exec, slotsOf(spec))
 	t.uncountFailure(j, exec.FailureKind)
+	t.count(j, key.Task, exec, -1, -int64(slotsOf(spec)))
 	t.dropSubtasks(key, instancesOf(spec), j.rec.Job.Id, entry.Id)
 	for _, uid := range j.held[key] {
 		t.nodes[uid].held[key].exec = nil
 	}
 	t.events.clean(t.nodes[exec.Node], key, exec.Attempt, j.rec.Job.Id, entry.Id)
 	delete(t.execs, key)
-	t.delete(keyTask(tableEntry, key.Job, key.Task))
 	t.delete(keyTask(tableExecution, key.Job, key.Task))
-	t.delete(keyTaskID(key.Job, entry.Id))
+	t.delete(keyTask(tableFailed, key.Job, key.Task))
+	if a := j.arrays.of(key.Task); a != nil {
+		t.dropElement(j, a, key.Task)
+	} else {
+		t.delete(keyTask(tableEntry, key.Job, key.Task))
+		t.delete(keyTaskID(key.Job, entry.Id))
+	}
 	if exec.Phase == completed && !exec.Satisfied && j.rec.Job.GetUsesTaskDependencies() {
 		t.spread(j, entry.Id, false)
 	}

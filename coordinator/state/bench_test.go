@@ -161,7 +161,7 @@ func BenchmarkMillion(b *testing.B) {
 }
 
 func page(b *testing.B, f *farm, job, after uint64) {
-	out, _, err := f.s.Tasks(job, after, 1000)
+	out, _, err := f.s.Tasks(job, TaskSpan{After: after}, 1000)
 	require.NoError(b, err)
 	require.Len(b, out, 1000)
 }

@@ -84,6 +84,7 @@ type job struct {
 	// lastID is the last of the ids that tasks of the job ever had: a later one is new, and need not be looked for.
 	lastID string
 	deps   dependencies
+	arrays arrays
 }
 
 type jobSchedule struct {
@@ -133,6 +134,7 @@ func newJob(rec *raftlogv1.JobRecord) *job {
 		specs:  map[uint32]*apiv1.Task{},
 		sites:  map[uint64]*raftlogv1.JobNode{},
 		deps:   newDependencies(),
+		arrays: newArrays(),
 	}
 }
 

@@ -94,7 +94,7 @@ func (t *txn) assignAll(j *job, key TaskKey, r Run, nodes []*node) {
 		}
 	}
 	if waits {
-		t.move(j, exec, preparing, r.Slots)
+		t.move(j, key.Task, exec, preparing, r.Slots)
 	} else {
 		t.setPhase(exec, assigned)
 	}

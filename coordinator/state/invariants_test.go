@@ -37,18 +37,19 @@ type storedTask struct {
 func storedTasks(t require.TestingT, s *Store, j *job) map[uint64]*storedTask {
 	out := map[uint64]*storedTask{}
 	require.NoError(t, s.scan(keyNumber(tableEntry, j.rec.Uid), func(key, value []byte) error {
-		task := &storedTask{entry: &raftlogv1.TaskEntry{}, fresh: true, exec: &raftlogv1.TaskExecution{Phase: queued}}
-		require.NoError(t, proto.Unmarshal(value, task.entry))
-		spec, err := s.specOf(j, task.entry.Spec)
-		require.NoError(t, err)
-		task.slots = int64(max(1, spec.GetRequiredSlots()))
-		task.instances, task.several = 1, spec.MultiInstanceSettings != nil
-		if task.several {
-			task.instances = int(max(1, spec.MultiInstanceSettings.GetNumberOfInstances()))
-		}
-		out[binary.BigEndian.Uint64(key)] = task
+		entry := &raftlogv1.TaskEntry{}
+		require.NoError(t, proto.Unmarshal(value, entry))
+		out[binary.BigEndian.Uint64(key)] = freshTask(t, s, j, entry)
 		return nil
 	}))
+	j.arrays.byFirst.Ascend(func(a *array) bool {
+		for n := a.rec.FirstTask; n < a.end(); n++ {
+			if a.has(n) {
+				out[n] = storedElement(t, s, j, a, n)
+			}
+		}
+		return true
+	})
 	require.NoError(t, s.scan(keyNumber(tableExecution, j.rec.Uid), func(key, value []byte) error {
 		task := out[binary.BigEndian.Uint64(key)]
 		require.NotNil(t, task, "an execution without a task")
@@ -58,14 +59,27 @@ func storedTasks(t require.TestingT, s *Store, j *job) map[uint64]*storedTask {
 	return out
 }
 
+func freshTask(t require.TestingT, s *Store, j *job, entry *raftlogv1.TaskEntry) *storedTask {
+	task := &storedTask{entry: entry, fresh: true, exec: &raftlogv1.TaskExecution{Phase: queued}}
+	spec, err := s.specOf(j, task.entry.Spec)
+	require.NoError(t, err)
+	task.slots = int64(max(1, spec.GetRequiredSlots()))
+	task.instances, task.several = 1, spec.MultiInstanceSettings != nil
+	if task.several {
+		task.instances = int(max(1, spec.MultiInstanceSettings.GetNumberOfInstances()))
+	}
+	return task
+}
+
 // checkInvariants checks what must hold between any two entries.
 func checkInvariants(t require.TestingT, s *Store) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, j := range s.jobByUID {
 		tasks := storedTasks(t, s, j)
-		checkCounts(t, j, tasks)
 		checkFailures(t, j, tasks)
+		checkCounts(t, j.rec.Job.Id, j.counts, tasks)
+		checkArrays(t, s, j, tasks)
 		checkQueue(t, j, tasks)
 		checkHeldTasks(t, s, j, tasks)
 		checkWaiting(t, s, j, tasks)
@@ -124,7 +138,7 @@ func checkAutoPool(t require.TestingT, s *Store, j *job) {
 	}
 }
 
-func checkCounts(t require.TestingT, j *job, tasks map[uint64]*storedTask) {
+func checkCounts(t require.TestingT, what string, kept *raftlogv1.JobCounts, tasks map[uint64]*storedTask) {
 	c := &raftlogv1.JobCounts{}
 	for _, task := range tasks {
 		switch task.exec.Phase {
@@ -155,7 +169,7 @@ func checkCounts(t require.TestingT, j *job, tasks map[uint64]*storedTask) {
 			c.Blocked++
 		}
 	}
-	require.True(t, proto.Equal(c, j.counts), "job %s: counted %v, kept %v", j.rec.Job.Id, c, j.counts)
+	require.True(t, proto.Equal(c, kept), "%s: counted %v, kept %v", what, c, kept)
 }
 
 func checkQueue(t require.TestingT, j *job, tasks map[uint64]*storedTask) {
@@ -170,6 +184,7 @@ func checkQueue(t require.TestingT, j *job, tasks map[uint64]*storedTask) {
 			task := tasks[n]
 			require.NotNil(t, task, "queued task %d does not exist", n)
 			require.Equal(t, Run{Spec: task.entry.Spec, Slots: int32(task.slots), Fresh: task.fresh}, Run{Spec: r.Spec, Slots: r.Slots, Fresh: r.Fresh})
+			require.Equal(t, j.arrayNumber(n), r.Array)
 			require.Equal(t, task.several, r.Instances > 0)
 			require.EqualValues(t, task.instances, max(1, r.Instances))
 			places += uint64(task.instances)
@@ -400,9 +415,10 @@ func checkJob(t require.TestingT, s *Store, j *job, tasks map[uint64]*storedTask
 	}
 	for n, task := range tasks {
 		require.Less(t, n, j.rec.NextTask)
-		b, err := s.read(keyTaskID(j.rec.Uid, task.entry.Id))
+		number, found, err := s.number(j, task.entry.Id)
 		require.NoError(t, err)
-		require.Equal(t, binary.BigEndian.AppendUint64(nil, n), b)
+		require.True(t, found)
+		require.Equal(t, n, number)
 		require.False(t, idAfter(lifecycle.IDKey(task.entry.Id), j.lastID))
 	}
 }
@@ -476,6 +492,14 @@ func dumpJob(line func(string, ...any), j *job) {
 	}
 	j.queue.runs.Ascend(func(r Run) bool {
 		line(" run %v", r)
+		return true
+	})
+	j.arrays.byFirst.Ascend(func(a *array) bool {
+		line(" array %x counts %x held %d gone %d", encode(a.rec), encode(a.counts), a.held, a.gone.count)
+		a.gone.runs.Ascend(func(r numberSpan) bool {
+			line("  gone %v", r)
+			return true
+		})
 		return true
 	})
 	for _, key := range sortedTasks(j.held) {

@@ -35,10 +35,19 @@ const (
 	tableSite      = 'w' // job, node → JobNode
 	tableSubtask   = 'g' // job, task, instance → SubtaskRecord
 	tableFailure   = 'F' // job, kind → FailureKind
+	tableArray     = 'y' // job, first task → TaskArrayRecord
+	tableItems     = 'Y' // job, first task of some → ItemsRecord
+	tableGone      = 'G' // job, first task → last task of a run of deleted elements
+	tableFailed    = 'z' // job, task → nothing: the task is completed and has failed
+
+	tableArrayCounts = 'v' // job, first task of an array → JobCounts
 )
 
 // jobTables are the tables whose keys begin with a job's number.
-var jobTables = [...]byte{tableCounts, tableSpec, tableSpecHash, tableEntry, tableExecution, tableTaskID, tableQueue, tableDependent, tableRanges, tableSatisfied, tableHopeless, tableLastID, tableSite, tableSubtask, tableFailure}
+var jobTables = [...]byte{
+	tableCounts, tableSpec, tableSpecHash, tableEntry, tableExecution, tableTaskID, tableQueue, tableDependent, tableRanges, tableSatisfied, tableHopeless, tableLastID, tableSite, tableSubtask,
+	tableFailure, tableArray, tableItems, tableGone, tableFailed, tableArrayCounts,
+}
 
 func keyName(table byte, name string) []byte { return append([]byte{table}, name...) }
 

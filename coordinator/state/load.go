@@ -15,7 +15,7 @@ func (s *Store) load() error {
 	if err := s.loadMeta(); err != nil {
 		return err
 	}
-	for _, step := range []func() error{s.loadNamed, s.loadPools, s.loadNodes, s.loadJobSchedules, s.loadJobs, s.loadFailures, s.loadQueues, s.loadDependencies, s.loadSites, s.loadHeld} {
+	for _, step := range []func() error{s.loadNamed, s.loadPools, s.loadNodes, s.loadJobSchedules, s.loadJobs, s.loadFailures, s.loadArrays, s.loadQueues, s.loadDependencies, s.loadSites, s.loadHeld} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -181,6 +181,7 @@ func (s *Store) loadQueues() error {
 		if err != nil {
 			return err
 		}
+		r.Array = j.arrayNumber(r.First)
 		j.queue.runs.ReplaceOrInsert(r)
 		j.queue.enter(r)
 		return nil
@@ -218,6 +219,9 @@ func (h *hot) link(n *node, t TaskKey, task *held) {
 		n.exclusive++
 	}
 	if j := h.jobByUID[t.Job]; j != nil {
+		if a := j.arrays.of(t.Task); a != nil && len(j.held[t]) == 0 {
+			a.held++
+		}
 		j.held[t] = append(j.held[t], n.rec.Uid)
 	}
 }
@@ -243,6 +247,9 @@ func (h *hot) unlink(n *node, t TaskKey) {
 	}
 	if len(nodes) == 0 {
 		delete(j.held, t)
+		if a := j.arrays.of(t.Task); a != nil {
+			a.held--
+		}
 	} else {
 		j.held[t] = nodes
 	}

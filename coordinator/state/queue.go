@@ -18,6 +18,8 @@ type Run struct {
 	Exclusive, Dedicated bool
 	// Instances is on how many nodes at once each task runs; 0: it is no multi-instance task.
 	Instances int32
+	// Array is the first number of the task array that the tasks are elements of; 0: of none.
+	Array uint64
 }
 
 // queue holds the runs of a job in the order of task numbers, and counts their tasks.

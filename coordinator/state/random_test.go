@@ -25,7 +25,7 @@ func (c *chooser) command() *raftlogv1.Command {
 	c.now += rapid.SampledFrom([]int64{tick, tick, 1, 0, -3 * tick}).Draw(c.T, "passed")
 	kinds := []func() any{
 		c.createPool, c.poolChange, c.nodes, c.nodes, c.nodeChange, c.createJob, c.jobChange, c.addTasks, c.addTasks, c.other,
-		c.scheduleChange, c.stepSchedule, c.stepSchedule,
+		c.scheduleChange, c.stepSchedule, c.stepSchedule, c.addArray, c.addItems,
 	}
 	for range 4 {
 		kinds = append(kinds, c.assign, c.assign, c.assignInstances, c.report, c.report, c.report, c.taskChange)
@@ -53,7 +53,7 @@ func (c *chooser) jobID() string {
 func (c *chooser) nodeID() string { return c.among("node", "n1", "n2", "N2", "n3") }
 
 func (c *chooser) taskID() string {
-	return c.among("task", "a", "A", "b", "c", "d", "1", "01", "2", "3", "04", "4", "2147483647", "2147483648")
+	return c.among("task", "a", "A", "b", "c", "d", "1", "01", "2", "3", "04", "4", "2147483647", "2147483648", "sweep-2", "sweep-03", "sweep")
 }
 
 func (c *chooser) createPool() any {

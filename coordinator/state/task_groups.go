@@ -136,7 +136,8 @@ func (t *txn) actOnTask(j *job, key TaskKey, selected *raftlogv1.SelectedTask, a
 func (t *txn) reactivate(j *job, key TaskKey) *raftlogv1.TaskExecution {
 	exec, entry := t.change(key), t.entry(key)
 	t.uncountFailure(j, exec.FailureKind)
-	t.move(j, exec, queued, slotsOf(t.spec(j, entry.Spec)))
+	t.move(j, key.Task, exec, queued, slotsOf(t.spec(j, entry.Spec)))
+	t.delete(keyTask(tableFailed, key.Job, key.Task))
 	exec.RetryCount, exec.LastRetryTime = 0, 0
 	exec.ExitCode, exec.Failure, exec.FailureKind, exec.Container = nil, nil, 0, nil
 	exec.StartTime, exec.EndTime, exec.UserCpu, exec.KernelCpu = 0, 0, 0, 0

@@ -6,12 +6,12 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sort"
-	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/batchyard/batchyard/internal/lifecycle"
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
 )
@@ -31,6 +31,7 @@ type txn struct {
 	dirty    map[*job]bool       // counts to write
 	queues   map[*job]bool       // runs to write
 	failures map[failureKey]bool // counts to write
+	arrays   map[*array]*job     // counts to write
 	totals   map[*node]bool
 	events   events
 }
@@ -48,6 +49,7 @@ func (s *Store) newTxn() *txn {
 		dirty:    map[*job]bool{},
 		queues:   map[*job]bool{},
 		failures: map[failureKey]bool{},
+		arrays:   map[*array]*job{},
 		totals:   map[*node]bool{},
 		events:   newEvents(),
 	}
@@ -73,10 +75,13 @@ func encode(m proto.Message) []byte {
 }
 
 // deleteRange deletes all keys with the prefix, also those that were written in this entry.
-func (t *txn) deleteRange(prefix []byte) {
-	t.ranges = append(t.ranges, [2][]byte{prefix, prefixEnd(prefix)})
+func (t *txn) deleteRange(prefix []byte) { t.deleteSpan(prefix, prefixEnd(prefix)) }
+
+// deleteSpan deletes all keys from first up to end, also those that were written in this entry.
+func (t *txn) deleteSpan(first, end []byte) {
+	t.ranges = append(t.ranges, [2][]byte{first, end})
 	for key := range t.writes {
-		if strings.HasPrefix(key, string(prefix)) {
+		if key >= string(first) && key < string(end) {
 			delete(t.writes, key)
 		}
 	}
@@ -106,8 +111,11 @@ func (t *txn) decode(b []byte, m proto.Message) {
 	}
 }
 
-func (t *txn) taskNumber(job uint64, id string) (uint64, bool) {
-	b := t.get(keyTaskID(job, id))
+func (t *txn) taskNumber(j *job, id string) (uint64, bool) {
+	if _, task := j.arrays.element(id); task != 0 {
+		return task, true
+	}
+	b := t.get(keyTaskID(j.rec.Uid, id))
 	if b == nil {
 		return 0, false
 	}
@@ -115,6 +123,9 @@ func (t *txn) taskNumber(job uint64, id string) (uint64, bool) {
 }
 
 func (t *txn) entry(key TaskKey) *raftlogv1.TaskEntry {
+	if a := t.jobByUID[key.Job].arrays.of(key.Task); a != nil {
+		return a.entry(key.Task)
+	}
 	rec := &raftlogv1.TaskEntry{}
 	b := t.get(keyTask(tableEntry, key.Job, key.Task))
 	if b == nil {
@@ -183,6 +194,14 @@ func (t *txn) counts(j *job) *raftlogv1.JobCounts {
 		t.events.job(j)
 	}
 	return j.counts
+}
+
+func (t *txn) arrayCounts(j *job, a *array) *raftlogv1.JobCounts {
+	if t.arrays[a] == nil {
+		t.arrays[a] = j
+		a.counts = proto.CloneOf(a.counts)
+	}
+	return a.counts
 }
 
 func (t *txn) nodeTotals(n *node) *raftlogv1.NodeTotals {
@@ -268,7 +287,7 @@ func (t *txn) enqueue(j *job, key TaskKey, spec uint32) {
 // runOf is the run of one task.
 func (t *txn) runOf(j *job, task uint64, spec uint32) Run {
 	s := t.spec(j, spec)
-	r := Run{First: task, Last: task, Spec: spec, Slots: slotsOf(s), Instances: instancesOf(s)}
+	r := Run{First: task, Last: task, Spec: spec, Slots: slotsOf(s), Instances: instancesOf(s), Array: j.arrayNumber(task)}
 	if manager := j.rec.Job.JobManagerTask; manager != nil && task == managerTask {
 		r.Exclusive = unlessFalse(manager.RunExclusive)
 		r.Dedicated = !unlessFalse(manager.AllowLowPriorityNode)
@@ -309,6 +328,11 @@ func (t *txn) commit(index uint64) error {
 	for j := range t.dirty {
 		if t.jobByUID[j.rec.Uid] == j {
 			t.putProto(keyNumber(tableCounts, j.rec.Uid), j.counts)
+		}
+	}
+	for a, j := range t.arrays {
+		if t.jobByUID[j.rec.Uid] == j && j.arrays.byID[lifecycle.IDKey(a.rec.Id)] == a {
+			t.putProto(keyTask(tableArrayCounts, j.rec.Uid, a.rec.FirstTask), a.counts)
 		}
 	}
 	for j := range t.queues {

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"encoding/binary"
 	"slices"
 	"strconv"
 
@@ -136,11 +135,11 @@ func (s *Store) openDependencies(j *job, info TaskInfo, out *Situation) error {
 }
 
 func (s *Store) failedDependency(j *job, id string) (bool, error) {
-	b, err := s.read(keyTaskID(j.rec.Uid, id))
-	if err != nil || b == nil {
+	number, found, err := s.number(j, id)
+	if err != nil || !found {
 		return false, err
 	}
-	exec, err := s.readExecution(TaskKey{j.rec.Uid, binary.BigEndian.Uint64(b)})
+	exec, err := s.readExecution(TaskKey{j.rec.Uid, number})
 	if err != nil || exec == nil {
 		return false, err
 	}

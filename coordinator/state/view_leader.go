@@ -7,7 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/batchyard/batchyard/internal/lifecycle"
-
+	"github.com/batchyard/batchyard/internal/sweep"
 	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
@@ -38,6 +38,8 @@ type JobQueue struct {
 	Barred map[uint64]bool
 	// The first runs of its queue, of each size of task.
 	Runs []Run
+	// How many more elements of arrays may be with nodes, by the array's number; others have no limit.
+	ArrayRoom map[uint64]int
 }
 
 // PoolRoom is what scheduling sees of a pool.
@@ -95,19 +97,40 @@ func jobQueue(j *job, maxTasks int) JobQueue {
 			q.Barred[uid] = true
 		}
 	}
-	// Tasks of one size must not hide those of another behind them: they may be too large for every node.
+	q.Runs, q.ArrayRoom = j.firstRuns(maxTasks)
+	return q
+}
+
+// firstRuns are the first runs of the queue with at most maxTasks tasks of a size: those of one size must not hide those of another behind them, which
+// may fit where they are too large. Nor do elements hide others of an array that has all it may have with nodes.
+func (j *job) firstRuns(maxTasks int) (runs []Run, arrayRoom map[uint64]int) {
 	type size struct{ slots, instances int32 }
 	tasks := map[size]uint64{}
-	scanned := 0
-	j.queue.runs.Ascend(func(r Run) bool {
-		of := size{r.Slots, r.Instances}
-		if scanned++; tasks[of] < uint64(maxTasks) {
-			q.Runs = append(q.Runs, r)
-			tasks[of] += r.Last - r.First + 1
-		}
-		return scanned < maxTasks
-	})
-	return q
+	scanned, from := 0, uint64(0)
+	for more := true; more; {
+		more = false
+		j.queue.runs.AscendGreaterOrEqual(Run{First: from}, func(r Run) bool {
+			scanned++
+			of, fit := size{r.Slots, r.Instances}, r.Last-r.First+1
+			if a := j.arrays.of(r.First); a != nil && a.rec.MaxParallel > 0 {
+				if arrayRoom == nil {
+					arrayRoom = map[uint64]int{}
+				}
+				arrayRoom[r.Array] = a.room()
+				if fit = min(fit, uint64(a.room())); fit == 0 {
+					from, more = a.rec.FirstTask+a.rec.Size, true
+					return false
+				}
+			}
+			if tasks[of] < uint64(maxTasks) {
+				runs = append(runs, r)
+				tasks[of] += fit
+			}
+			return scanned < maxTasks
+		})
+		more = more && scanned < maxTasks
+	}
+	return runs, arrayRoom
 }
 
 // PoolKeys names all pools.
@@ -137,6 +160,8 @@ type HeldTask struct {
 	Instance *agentv1.Instance
 	// Token: the task has asked for a token of its job.
 	Token bool
+	// Element is what an element of an array has for itself; nil for others.
+	Element *sweep.Element
 }
 
 // Held returns everything that a node holds, in the order of jobs and tasks.
@@ -188,7 +213,7 @@ func (s *Store) heldTasks(n *node, keys []AttemptKey) ([]HeldTask, error) {
 			task.Constraints = h.exec.Constraints
 			task.JobID, task.Priority = j.rec.Job.Id, j.rec.Job.GetPriority()
 			task.Instance = s.place(key.TaskKey, h)
-			if err := readEntry(it, &task); err != nil {
+			if err := s.fillEntry(it, j, &task); err != nil {
 				return nil, err
 			}
 			if spec, err := s.specOf(j, task.Spec); err == nil {
@@ -198,6 +223,17 @@ func (s *Store) heldTasks(n *node, keys []AttemptKey) ([]HeldTask, error) {
 		out = append(out, task)
 	}
 	return out, nil
+}
+
+// fillEntry fills in the unchanging part of a task.
+func (s *Store) fillEntry(it *pebble.Iterator, j *job, task *HeldTask) (err error) {
+	if a := j.arrays.of(task.Task); a != nil {
+		entry := a.entry(task.Task)
+		task.TaskID, task.Spec = entry.Id, entry.Spec
+		task.Element, err = s.elementOf(j, task.Task)
+		return err
+	}
+	return readEntry(it, task)
 }
 
 func readEntry(it *pebble.Iterator, task *HeldTask) error {

@@ -34,15 +34,12 @@ func (s *Store) task(account, jobID, taskID string) (info TaskInfo, jobFound, fo
 	if !ok {
 		return TaskInfo{}, false, false, nil
 	}
-	b, err := s.read(keyTaskID(j.rec.Uid, taskID))
-	if err != nil || b == nil {
+	number, found, err := s.number(j, taskID)
+	if err != nil || !found {
 		return TaskInfo{}, true, false, err
 	}
-	key := TaskKey{j.rec.Uid, binary.BigEndian.Uint64(b)}
-	entry := &raftlogv1.TaskEntry{}
-	if b, err = s.read(keyTask(tableEntry, key.Job, key.Task)); err == nil {
-		err = proto.Unmarshal(b, entry)
-	}
+	key := TaskKey{j.rec.Uid, number}
+	entry, err := s.entryOf(j, number)
 	if err != nil {
 		return TaskInfo{}, true, false, err
 	}
@@ -52,50 +49,6 @@ func (s *Store) task(account, jobID, taskID string) (info TaskInfo, jobFound, fo
 	}
 	info, err = s.compose(j, key, entry, exec)
 	return info, true, err == nil, err
-}
-
-// Tasks returns up to limit tasks of a job in the order in which they were added, those after the number given. more says whether others follow.
-func (s *Store) Tasks(jobUID, after uint64, limit int) (out []TaskInfo, more bool, err error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	j, ok := s.jobByUID[jobUID]
-	if !ok {
-		return nil, false, nil
-	}
-	end := prefixEnd(keyNumber(tableEntry, jobUID))
-	entries, err := s.db.NewIter(&pebble.IterOptions{LowerBound: keyTask(tableEntry, jobUID, after+1), UpperBound: end})
-	if err != nil {
-		return nil, false, err
-	}
-	defer entries.Close()
-	execs, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound: keyTask(tableExecution, jobUID, after+1), UpperBound: prefixEnd(keyNumber(tableExecution, jobUID)),
-	})
-	if err != nil {
-		return nil, false, err
-	}
-	defer execs.Close()
-	execs.First()
-	for entries.First(); entries.Valid(); entries.Next() {
-		if len(out) == limit {
-			return out, true, nil
-		}
-		key := TaskKey{jobUID, binary.BigEndian.Uint64(entries.Key()[9:])}
-		entry := &raftlogv1.TaskEntry{}
-		if err := proto.Unmarshal(entries.Value(), entry); err != nil {
-			return nil, false, fmt.Errorf("task %v: %w", key, err)
-		}
-		exec, err := executionAt(execs, key)
-		if err != nil {
-			return nil, false, err
-		}
-		info, err := s.compose(j, key, entry, exec)
-		if err != nil {
-			return nil, false, err
-		}
-		out = append(out, info)
-	}
-	return out, false, entries.Error()
 }
 
 // executionAt moves the iterator up to the task and reads its execution; nil if it has none.
@@ -142,6 +95,9 @@ func (s *Store) compose(j *job, key TaskKey, entry *raftlogv1.TaskEntry, exec *r
 	t.CreationTime, t.LastModified, t.ETag = created, created, ETag(entry.CreationTime)
 	t.State, t.StateTransitionTime = apiv1.TaskState_TASK_STATE_ACTIVE, created
 	t.ExecutionInfo = &apiv1.TaskExecutionInfo{}
+	if t, err = s.fillElement(j, key.Task, t); err != nil {
+		return TaskInfo{}, err
+	}
 	info := TaskInfo{Key: key, Task: t}
 	if exec != nil {
 		info.Attempt, info.Node = exec.Attempt, exec.Node

@@ -49,7 +49,7 @@ func (t *txn) waitFor(j *job, task uint64, d *apiv1.TaskDependencies) (open uint
 
 // dependencyState says whether the task with the id has satisfied its dependents, or never will as things are.
 func (t *txn) dependencyState(j *job, id string) (done, hopeless bool) {
-	number, ok := t.taskNumber(j.rec.Uid, id)
+	number, ok := t.taskNumber(j, id)
 	if !ok {
 		return false, false
 	}
@@ -104,7 +104,7 @@ func (t *txn) resolve(j *job, task uint64) {
 	}
 	t.dropRanges(j, task)
 	spec := t.specNumber(j, key)
-	t.move(j, exec, queued, slotsOf(t.spec(j, spec)))
+	t.move(j, key.Task, exec, queued, slotsOf(t.spec(j, spec)))
 	t.enqueue(j, key, spec)
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/batchyard/batchyard/internal/sweep"
 )
 
 // axis is one dimension of a sweep: names whose values change together.
@@ -85,8 +87,8 @@ func readNames(node *yaml.Node, global *names, what string) (axis, error) {
 	var a axis
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key, value := node.Content[i], node.Content[i+1]
-		if !validName(key.Value) {
-			return axis{}, problem(key, "%s: %s is not a name", what, strconv.Quote(abbreviate(key.Value)))
+		if !sweep.ValidName(key.Value) {
+			return axis{}, problem(key, "%s: %s is not a name", what, strconv.Quote(sweep.Abbreviate(key.Value)))
 		}
 		values, err := readValues(value, key.Value)
 		if err != nil {
@@ -172,7 +174,7 @@ const (
 // number reads a decimal number and says how many digits follow its point.
 func number(node *yaml.Node) (*big.Int, int, error) {
 	if node.Kind != yaml.ScalarNode || !regexp.MustCompile(`^-?[0-9]{1,18}(\.[0-9]{1,9})?$`).MatchString(node.Value) {
-		return nil, 0, problem(node, "expected a number, found %s", strconv.Quote(abbreviate(node.Value)))
+		return nil, 0, problem(node, "expected a number, found %s", strconv.Quote(sweep.Abbreviate(node.Value)))
 	}
 	whole, fraction, _ := strings.Cut(node.Value, ".")
 	n, ok := new(big.Int).SetString(whole+fraction+strings.Repeat("0", scaleDigits-len(fraction)), 10)

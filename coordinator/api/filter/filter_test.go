@@ -204,13 +204,15 @@ func TestPins(t *testing.T) {
 		``:                                   {},
 		`id eq 'A'`:                          {IDs: []string{"A"}},
 		`'A' eq id and creationTime ne null`: {IDs: []string{"A"}},
-		`startswith(id,'a') and state eq 'Active'`:                     {Prefixes: []string{"a"}, States: []string{"active"}},
-		`state eq 'active' or state eq 'running' or state eq 'ACTIVE'`: {States: []string{"active", "running"}},
-		`state eq 'active' or id eq 'x'`:                               {},
-		`not (state eq 'active')`:                                      {},
-		`state ne 'active'`:                                            {},
-		`(id eq 'a' or id eq 'b') and id eq 'b'`:                       {IDs: []string{"b"}},
-		`executionInfo/result eq 'success'`:                            {},
+		`startswith(id,'a') and state eq 'Active'`:                          {Prefixes: []string{"a"}, States: []string{"active"}},
+		`state eq 'active' or state eq 'running' or state eq 'ACTIVE'`:      {States: []string{"active", "running"}},
+		`state eq 'active' or id eq 'x'`:                                    {},
+		`not (state eq 'active')`:                                           {},
+		`state ne 'active'`:                                                 {},
+		`(id eq 'a' or id eq 'b') and id eq 'b'`:                            {IDs: []string{"b"}},
+		`executionInfo/result eq 'success'`:                                 {},
+		`executionInfo/result eq 'Failure' and executionInfo/exitCode eq 2`: {Failed: true},
+		`executionInfo/result eq 'failure' or state eq 'active'`:            {},
 	} {
 		f, err := filter.Parse(text)
 		require.NoError(t, err, text)

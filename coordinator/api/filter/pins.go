@@ -5,15 +5,16 @@ import (
 	"strings"
 )
 
-// Pins are conditions on id and state that everything a filter matches fulfils, so that a list can start from an index; the
+// Pins are conditions on id, state and result that everything a filter matches fulfils, so that a list can start from an index; the
 // filter still has to be applied to what the index gives. Nil: any.
 type Pins struct {
 	IDs      []string // as spelled in the filter; one of them
 	Prefixes []string // one of them begins the id
 	States   []string // in lower case; one of them
+	Failed   bool     // the task has failed
 }
 
-// Pins finds the filter's conditions on id and state.
+// Pins finds the filter's conditions on id, state and result.
 func (f *Filter) Pins() Pins {
 	if f == nil {
 		return Pins{}
@@ -30,11 +31,13 @@ func (f *Filter) Pins() Pins {
 		}
 	}
 	p.States = states
+	results := f.root.pin("executionInfo/result", opEq)
+	p.Failed = len(results) == 1 && strings.EqualFold(results[0], "failure")
 	return p
 }
 
 func (t *term) pin(path string, op operator) []string {
-	if t.op != op || t.literal.kind != literalString || len(t.names) != 1 || t.names[0] != path {
+	if t.op != op || t.literal.kind != literalString || strings.Join(t.names, "/") != path {
 		return nil
 	}
 	return []string{t.literal.text}

@@ -2310,7 +2310,9 @@ type Assignment struct {
 	// For the task's environment; empty: none.
 	AuthenticationToken string `protobuf:"bytes,9,opt,name=authentication_token,json=authenticationToken,proto3" json:"authentication_token,omitempty"`
 	// Where the task is a multi-instance one. It is sent again, changed, to a primary that is to proceed.
-	Instance      *Instance `protobuf:"bytes,20,opt,name=instance,proto3" json:"instance,omitempty"`
+	Instance *Instance `protobuf:"bytes,20,opt,name=instance,proto3" json:"instance,omitempty"`
+	// Where the task is an element of an array: the spec's texts are templates.
+	Element       *Element `protobuf:"bytes,30,opt,name=element,proto3" json:"element,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2415,6 +2417,83 @@ func (x *Assignment) GetInstance() *Instance {
 	return nil
 }
 
+func (x *Assignment) GetElement() *Element {
+	if x != nil {
+		return x.Element
+	}
+	return nil
+}
+
+// Element is what is an array element's own.
+type Element struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	ArrayId string                 `protobuf:"bytes,1,opt,name=array_id,json=arrayId,proto3" json:"array_id,omitempty"`
+	Index   int64                  `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	// Names of the values; none: it is one value, the item, or there is none.
+	Columns       []string `protobuf:"bytes,3,rep,name=columns,proto3" json:"columns,omitempty"`
+	Values        []string `protobuf:"bytes,4,rep,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Element) Reset() {
+	*x = Element{}
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Element) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Element) ProtoMessage() {}
+
+func (x *Element) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Element.ProtoReflect.Descriptor instead.
+func (*Element) Descriptor() ([]byte, []int) {
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Element) GetArrayId() string {
+	if x != nil {
+		return x.ArrayId
+	}
+	return ""
+}
+
+func (x *Element) GetIndex() int64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Element) GetColumns() []string {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+func (x *Element) GetValues() []string {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
 // Instance is one of those that make up a multi-instance task, each on a node of its own.
 type Instance struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2430,7 +2509,7 @@ type Instance struct {
 
 func (x *Instance) Reset() {
 	*x = Instance{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2442,7 +2521,7 @@ func (x *Instance) String() string {
 func (*Instance) ProtoMessage() {}
 
 func (x *Instance) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2455,7 +2534,7 @@ func (x *Instance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Instance.ProtoReflect.Descriptor instead.
 func (*Instance) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Instance) GetId() uint32 {
@@ -2489,7 +2568,7 @@ type InstancePeer struct {
 
 func (x *InstancePeer) Reset() {
 	*x = InstancePeer{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2501,7 +2580,7 @@ func (x *InstancePeer) String() string {
 func (*InstancePeer) ProtoMessage() {}
 
 func (x *InstancePeer) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2514,7 +2593,7 @@ func (x *InstancePeer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstancePeer.ProtoReflect.Descriptor instead.
 func (*InstancePeer) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *InstancePeer) GetIpAddress() string {
@@ -2544,7 +2623,7 @@ type Removal struct {
 
 func (x *Removal) Reset() {
 	*x = Removal{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2556,7 +2635,7 @@ func (x *Removal) String() string {
 func (*Removal) ProtoMessage() {}
 
 func (x *Removal) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2569,7 +2648,7 @@ func (x *Removal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Removal.ProtoReflect.Descriptor instead.
 func (*Removal) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Removal) GetRef() *AttemptRef {
@@ -2624,7 +2703,7 @@ type FileRequest struct {
 
 func (x *FileRequest) Reset() {
 	*x = FileRequest{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2636,7 +2715,7 @@ func (x *FileRequest) String() string {
 func (*FileRequest) ProtoMessage() {}
 
 func (x *FileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2649,7 +2728,7 @@ func (x *FileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileRequest.ProtoReflect.Descriptor instead.
 func (*FileRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *FileRequest) GetId() string {
@@ -2754,7 +2833,7 @@ type TransferChunk struct {
 
 func (x *TransferChunk) Reset() {
 	*x = TransferChunk{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2766,7 +2845,7 @@ func (x *TransferChunk) String() string {
 func (*TransferChunk) ProtoMessage() {}
 
 func (x *TransferChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2779,7 +2858,7 @@ func (x *TransferChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferChunk.ProtoReflect.Descriptor instead.
 func (*TransferChunk) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *TransferChunk) GetId() string {
@@ -2888,7 +2967,7 @@ type FileError struct {
 
 func (x *FileError) Reset() {
 	*x = FileError{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[31]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2900,7 +2979,7 @@ func (x *FileError) String() string {
 func (*FileError) ProtoMessage() {}
 
 func (x *FileError) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[31]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2913,7 +2992,7 @@ func (x *FileError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileError.ProtoReflect.Descriptor instead.
 func (*FileError) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *FileError) GetCode() string {
@@ -2938,7 +3017,7 @@ type TransferDone struct {
 
 func (x *TransferDone) Reset() {
 	*x = TransferDone{}
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[32]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2950,7 +3029,7 @@ func (x *TransferDone) String() string {
 func (*TransferDone) ProtoMessage() {}
 
 func (x *TransferDone) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[32]
+	mi := &file_batchyard_agent_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2963,7 +3042,7 @@ func (x *TransferDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferDone.ProtoReflect.Descriptor instead.
 func (*TransferDone) Descriptor() ([]byte, []int) {
-	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_batchyard_agent_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 var File_batchyard_agent_v1_agent_proto protoreflect.FileDescriptor
@@ -3136,7 +3215,7 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\x04spec\x18\x02 \x01(\rR\x04spec\x12*\n" +
 	"\x04task\x18\x03 \x01(\v2\x16.batchyard.api.v1.TaskR\x04task\x12?\n" +
 	"\bpackages\x18\x04 \x03(\v2#.batchyard.agent.v1.PackageLocationR\bpackages\x12\x16\n" +
-	"\x06images\x18\x1e \x03(\tR\x06images\"\xaa\x03\n" +
+	"\x06images\x18\x1e \x03(\tR\x06images\"\xe1\x03\n" +
 	"\n" +
 	"Assignment\x120\n" +
 	"\x03ref\x18\x01 \x01(\v2\x1e.batchyard.agent.v1.AttemptRefR\x03ref\x12\x12\n" +
@@ -3148,7 +3227,13 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\vconstraints\x18\a \x01(\v2!.batchyard.api.v1.TaskConstraintsR\vconstraints\x126\n" +
 	"\x04kind\x18\b \x01(\x0e2\".batchyard.agent.v1.AssignmentKindR\x04kind\x121\n" +
 	"\x14authentication_token\x18\t \x01(\tR\x13authenticationToken\x128\n" +
-	"\binstance\x18\x14 \x01(\v2\x1c.batchyard.agent.v1.InstanceR\binstance\"l\n" +
+	"\binstance\x18\x14 \x01(\v2\x1c.batchyard.agent.v1.InstanceR\binstance\x125\n" +
+	"\aelement\x18\x1e \x01(\v2\x1b.batchyard.agent.v1.ElementR\aelement\"l\n" +
+	"\aElement\x12\x19\n" +
+	"\barray_id\x18\x01 \x01(\tR\aarrayId\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x03R\x05index\x12\x18\n" +
+	"\acolumns\x18\x03 \x03(\tR\acolumns\x12\x16\n" +
+	"\x06values\x18\x04 \x03(\tR\x06values\"l\n" +
 	"\bInstance\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x126\n" +
 	"\x05peers\x18\x02 \x03(\v2 .batchyard.agent.v1.InstancePeerR\x05peers\x12\x18\n" +
@@ -3237,7 +3322,7 @@ func file_batchyard_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_batchyard_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_batchyard_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_batchyard_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_batchyard_agent_v1_agent_proto_goTypes = []any{
 	(AttemptPhase)(0),                     // 0: batchyard.agent.v1.AttemptPhase
 	(FailureStage)(0),                     // 1: batchyard.agent.v1.FailureStage
@@ -3270,27 +3355,28 @@ var file_batchyard_agent_v1_agent_proto_goTypes = []any{
 	(*PackageLocation)(nil),               // 28: batchyard.agent.v1.PackageLocation
 	(*TaskSpec)(nil),                      // 29: batchyard.agent.v1.TaskSpec
 	(*Assignment)(nil),                    // 30: batchyard.agent.v1.Assignment
-	(*Instance)(nil),                      // 31: batchyard.agent.v1.Instance
-	(*InstancePeer)(nil),                  // 32: batchyard.agent.v1.InstancePeer
-	(*Removal)(nil),                       // 33: batchyard.agent.v1.Removal
-	(*FileRequest)(nil),                   // 34: batchyard.agent.v1.FileRequest
-	(*TransferChunk)(nil),                 // 35: batchyard.agent.v1.TransferChunk
-	(*FileError)(nil),                     // 36: batchyard.agent.v1.FileError
-	(*TransferDone)(nil),                  // 37: batchyard.agent.v1.TransferDone
-	(*timestamppb.Timestamp)(nil),         // 38: google.protobuf.Timestamp
-	(*v1.TaskFailureInfo)(nil),            // 39: batchyard.api.v1.TaskFailureInfo
-	(*v1.TaskContainerExecutionInfo)(nil), // 40: batchyard.api.v1.TaskContainerExecutionInfo
-	(*v1.StoreAccess)(nil),                // 41: batchyard.api.v1.StoreAccess
-	(*durationpb.Duration)(nil),           // 42: google.protobuf.Duration
-	(*v1.EnvironmentSetting)(nil),         // 43: batchyard.api.v1.EnvironmentSetting
-	(*v1.ContainerRegistryReference)(nil), // 44: batchyard.api.v1.ContainerRegistryReference
-	(*v1.Task)(nil),                       // 45: batchyard.api.v1.Task
-	(*v1.TaskConstraints)(nil),            // 46: batchyard.api.v1.TaskConstraints
-	(*v1.NodeFile)(nil),                   // 47: batchyard.api.v1.NodeFile
+	(*Element)(nil),                       // 31: batchyard.agent.v1.Element
+	(*Instance)(nil),                      // 32: batchyard.agent.v1.Instance
+	(*InstancePeer)(nil),                  // 33: batchyard.agent.v1.InstancePeer
+	(*Removal)(nil),                       // 34: batchyard.agent.v1.Removal
+	(*FileRequest)(nil),                   // 35: batchyard.agent.v1.FileRequest
+	(*TransferChunk)(nil),                 // 36: batchyard.agent.v1.TransferChunk
+	(*FileError)(nil),                     // 37: batchyard.agent.v1.FileError
+	(*TransferDone)(nil),                  // 38: batchyard.agent.v1.TransferDone
+	(*timestamppb.Timestamp)(nil),         // 39: google.protobuf.Timestamp
+	(*v1.TaskFailureInfo)(nil),            // 40: batchyard.api.v1.TaskFailureInfo
+	(*v1.TaskContainerExecutionInfo)(nil), // 41: batchyard.api.v1.TaskContainerExecutionInfo
+	(*v1.StoreAccess)(nil),                // 42: batchyard.api.v1.StoreAccess
+	(*durationpb.Duration)(nil),           // 43: google.protobuf.Duration
+	(*v1.EnvironmentSetting)(nil),         // 44: batchyard.api.v1.EnvironmentSetting
+	(*v1.ContainerRegistryReference)(nil), // 45: batchyard.api.v1.ContainerRegistryReference
+	(*v1.Task)(nil),                       // 46: batchyard.api.v1.Task
+	(*v1.TaskConstraints)(nil),            // 47: batchyard.api.v1.TaskConstraints
+	(*v1.NodeFile)(nil),                   // 48: batchyard.api.v1.NodeFile
 }
 var file_batchyard_agent_v1_agent_proto_depIdxs = []int32{
 	9,  // 0: batchyard.agent.v1.JoinRequest.facts:type_name -> batchyard.agent.v1.NodeFacts
-	38, // 1: batchyard.agent.v1.NodeFacts.boot_time:type_name -> google.protobuf.Timestamp
+	39, // 1: batchyard.agent.v1.NodeFacts.boot_time:type_name -> google.protobuf.Timestamp
 	12, // 2: batchyard.agent.v1.AgentMessage.hello:type_name -> batchyard.agent.v1.Hello
 	13, // 3: batchyard.agent.v1.AgentMessage.heartbeat:type_name -> batchyard.agent.v1.Heartbeat
 	14, // 4: batchyard.agent.v1.AgentMessage.reports:type_name -> batchyard.agent.v1.Reports
@@ -3299,60 +3385,61 @@ var file_batchyard_agent_v1_agent_proto_depIdxs = []int32{
 	15, // 7: batchyard.agent.v1.Reports.reports:type_name -> batchyard.agent.v1.AttemptReport
 	10, // 8: batchyard.agent.v1.AttemptReport.ref:type_name -> batchyard.agent.v1.AttemptRef
 	0,  // 9: batchyard.agent.v1.AttemptReport.phase:type_name -> batchyard.agent.v1.AttemptPhase
-	39, // 10: batchyard.agent.v1.AttemptReport.failure:type_name -> batchyard.api.v1.TaskFailureInfo
+	40, // 10: batchyard.agent.v1.AttemptReport.failure:type_name -> batchyard.api.v1.TaskFailureInfo
 	1,  // 11: batchyard.agent.v1.AttemptReport.failure_stage:type_name -> batchyard.agent.v1.FailureStage
-	40, // 12: batchyard.agent.v1.AttemptReport.container:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
+	41, // 12: batchyard.agent.v1.AttemptReport.container:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
 	22, // 13: batchyard.agent.v1.CoordinatorMessage.welcome:type_name -> batchyard.agent.v1.Welcome
 	24, // 14: batchyard.agent.v1.CoordinatorMessage.assignments:type_name -> batchyard.agent.v1.Assignments
 	23, // 15: batchyard.agent.v1.CoordinatorMessage.heartbeat_ack:type_name -> batchyard.agent.v1.HeartbeatAck
-	34, // 16: batchyard.agent.v1.CoordinatorMessage.file:type_name -> batchyard.agent.v1.FileRequest
+	35, // 16: batchyard.agent.v1.CoordinatorMessage.file:type_name -> batchyard.agent.v1.FileRequest
 	17, // 17: batchyard.agent.v1.CoordinatorMessage.order:type_name -> batchyard.agent.v1.NodeOrder
 	18, // 18: batchyard.agent.v1.NodeOrder.restart:type_name -> batchyard.agent.v1.RestartNode
 	19, // 19: batchyard.agent.v1.NodeOrder.put_user:type_name -> batchyard.agent.v1.PutNodeUser
 	20, // 20: batchyard.agent.v1.NodeOrder.delete_user:type_name -> batchyard.agent.v1.DeleteNodeUser
 	21, // 21: batchyard.agent.v1.NodeOrder.upload_logs:type_name -> batchyard.agent.v1.UploadNodeLogs
-	38, // 22: batchyard.agent.v1.PutNodeUser.expiry_time:type_name -> google.protobuf.Timestamp
-	38, // 23: batchyard.agent.v1.UploadNodeLogs.start_time:type_name -> google.protobuf.Timestamp
-	38, // 24: batchyard.agent.v1.UploadNodeLogs.end_time:type_name -> google.protobuf.Timestamp
-	41, // 25: batchyard.agent.v1.UploadNodeLogs.store:type_name -> batchyard.api.v1.StoreAccess
-	42, // 26: batchyard.agent.v1.Welcome.lease:type_name -> google.protobuf.Duration
-	42, // 27: batchyard.agent.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
-	41, // 28: batchyard.agent.v1.Welcome.store:type_name -> batchyard.api.v1.StoreAccess
+	39, // 22: batchyard.agent.v1.PutNodeUser.expiry_time:type_name -> google.protobuf.Timestamp
+	39, // 23: batchyard.agent.v1.UploadNodeLogs.start_time:type_name -> google.protobuf.Timestamp
+	39, // 24: batchyard.agent.v1.UploadNodeLogs.end_time:type_name -> google.protobuf.Timestamp
+	42, // 25: batchyard.agent.v1.UploadNodeLogs.store:type_name -> batchyard.api.v1.StoreAccess
+	43, // 26: batchyard.agent.v1.Welcome.lease:type_name -> google.protobuf.Duration
+	43, // 27: batchyard.agent.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
+	42, // 28: batchyard.agent.v1.Welcome.store:type_name -> batchyard.api.v1.StoreAccess
 	25, // 29: batchyard.agent.v1.Assignments.jobs:type_name -> batchyard.agent.v1.JobContext
 	29, // 30: batchyard.agent.v1.Assignments.specs:type_name -> batchyard.agent.v1.TaskSpec
 	30, // 31: batchyard.agent.v1.Assignments.add:type_name -> batchyard.agent.v1.Assignment
-	33, // 32: batchyard.agent.v1.Assignments.remove:type_name -> batchyard.agent.v1.Removal
-	43, // 33: batchyard.agent.v1.JobContext.environment:type_name -> batchyard.api.v1.EnvironmentSetting
+	34, // 32: batchyard.agent.v1.Assignments.remove:type_name -> batchyard.agent.v1.Removal
+	44, // 33: batchyard.agent.v1.JobContext.environment:type_name -> batchyard.api.v1.EnvironmentSetting
 	28, // 34: batchyard.agent.v1.JobContext.packages:type_name -> batchyard.agent.v1.PackageLocation
 	27, // 35: batchyard.agent.v1.JobContext.accounts:type_name -> batchyard.agent.v1.NodeAccount
 	26, // 36: batchyard.agent.v1.JobContext.containers:type_name -> batchyard.agent.v1.ContainerSupport
-	44, // 37: batchyard.agent.v1.ContainerSupport.registries:type_name -> batchyard.api.v1.ContainerRegistryReference
-	45, // 38: batchyard.agent.v1.TaskSpec.task:type_name -> batchyard.api.v1.Task
+	45, // 37: batchyard.agent.v1.ContainerSupport.registries:type_name -> batchyard.api.v1.ContainerRegistryReference
+	46, // 38: batchyard.agent.v1.TaskSpec.task:type_name -> batchyard.api.v1.Task
 	28, // 39: batchyard.agent.v1.TaskSpec.packages:type_name -> batchyard.agent.v1.PackageLocation
 	10, // 40: batchyard.agent.v1.Assignment.ref:type_name -> batchyard.agent.v1.AttemptRef
-	46, // 41: batchyard.agent.v1.Assignment.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	47, // 41: batchyard.agent.v1.Assignment.constraints:type_name -> batchyard.api.v1.TaskConstraints
 	2,  // 42: batchyard.agent.v1.Assignment.kind:type_name -> batchyard.agent.v1.AssignmentKind
-	31, // 43: batchyard.agent.v1.Assignment.instance:type_name -> batchyard.agent.v1.Instance
-	32, // 44: batchyard.agent.v1.Instance.peers:type_name -> batchyard.agent.v1.InstancePeer
-	10, // 45: batchyard.agent.v1.Removal.ref:type_name -> batchyard.agent.v1.AttemptRef
-	3,  // 46: batchyard.agent.v1.Removal.kind:type_name -> batchyard.agent.v1.RemovalKind
-	4,  // 47: batchyard.agent.v1.FileRequest.operation:type_name -> batchyard.agent.v1.FileOperation
-	10, // 48: batchyard.agent.v1.FileRequest.attempt:type_name -> batchyard.agent.v1.AttemptRef
-	36, // 49: batchyard.agent.v1.TransferChunk.error:type_name -> batchyard.agent.v1.FileError
-	47, // 50: batchyard.agent.v1.TransferChunk.file:type_name -> batchyard.api.v1.NodeFile
-	5,  // 51: batchyard.agent.v1.AgentService.Join:input_type -> batchyard.agent.v1.JoinRequest
-	7,  // 52: batchyard.agent.v1.AgentService.Renew:input_type -> batchyard.agent.v1.RenewRequest
-	11, // 53: batchyard.agent.v1.AgentService.Session:input_type -> batchyard.agent.v1.AgentMessage
-	35, // 54: batchyard.agent.v1.AgentService.Transfer:input_type -> batchyard.agent.v1.TransferChunk
-	6,  // 55: batchyard.agent.v1.AgentService.Join:output_type -> batchyard.agent.v1.JoinResponse
-	8,  // 56: batchyard.agent.v1.AgentService.Renew:output_type -> batchyard.agent.v1.RenewResponse
-	16, // 57: batchyard.agent.v1.AgentService.Session:output_type -> batchyard.agent.v1.CoordinatorMessage
-	37, // 58: batchyard.agent.v1.AgentService.Transfer:output_type -> batchyard.agent.v1.TransferDone
-	55, // [55:59] is the sub-list for method output_type
-	51, // [51:55] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	32, // 43: batchyard.agent.v1.Assignment.instance:type_name -> batchyard.agent.v1.Instance
+	31, // 44: batchyard.agent.v1.Assignment.element:type_name -> batchyard.agent.v1.Element
+	33, // 45: batchyard.agent.v1.Instance.peers:type_name -> batchyard.agent.v1.InstancePeer
+	10, // 46: batchyard.agent.v1.Removal.ref:type_name -> batchyard.agent.v1.AttemptRef
+	3,  // 47: batchyard.agent.v1.Removal.kind:type_name -> batchyard.agent.v1.RemovalKind
+	4,  // 48: batchyard.agent.v1.FileRequest.operation:type_name -> batchyard.agent.v1.FileOperation
+	10, // 49: batchyard.agent.v1.FileRequest.attempt:type_name -> batchyard.agent.v1.AttemptRef
+	37, // 50: batchyard.agent.v1.TransferChunk.error:type_name -> batchyard.agent.v1.FileError
+	48, // 51: batchyard.agent.v1.TransferChunk.file:type_name -> batchyard.api.v1.NodeFile
+	5,  // 52: batchyard.agent.v1.AgentService.Join:input_type -> batchyard.agent.v1.JoinRequest
+	7,  // 53: batchyard.agent.v1.AgentService.Renew:input_type -> batchyard.agent.v1.RenewRequest
+	11, // 54: batchyard.agent.v1.AgentService.Session:input_type -> batchyard.agent.v1.AgentMessage
+	36, // 55: batchyard.agent.v1.AgentService.Transfer:input_type -> batchyard.agent.v1.TransferChunk
+	6,  // 56: batchyard.agent.v1.AgentService.Join:output_type -> batchyard.agent.v1.JoinResponse
+	8,  // 57: batchyard.agent.v1.AgentService.Renew:output_type -> batchyard.agent.v1.RenewResponse
+	16, // 58: batchyard.agent.v1.AgentService.Session:output_type -> batchyard.agent.v1.CoordinatorMessage
+	38, // 59: batchyard.agent.v1.AgentService.Transfer:output_type -> batchyard.agent.v1.TransferDone
+	56, // [56:60] is the sub-list for method output_type
+	52, // [52:56] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_agent_v1_agent_proto_init() }
@@ -3382,7 +3469,7 @@ func file_batchyard_agent_v1_agent_proto_init() {
 		(*NodeOrder_UploadLogs)(nil),
 	}
 	file_batchyard_agent_v1_agent_proto_msgTypes[22].OneofWrappers = []any{}
-	file_batchyard_agent_v1_agent_proto_msgTypes[30].OneofWrappers = []any{
+	file_batchyard_agent_v1_agent_proto_msgTypes[31].OneofWrappers = []any{
 		(*TransferChunk_Error)(nil),
 		(*TransferChunk_File)(nil),
 		(*TransferChunk_Data)(nil),
@@ -3395,7 +3482,7 @@ func file_batchyard_agent_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_batchyard_agent_v1_agent_proto_rawDesc), len(file_batchyard_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

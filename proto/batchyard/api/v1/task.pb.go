@@ -1750,9 +1750,13 @@ func (x *GetTaskRequest) GetConditions() *Conditions {
 }
 
 type ListTasksRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
-	Options       *ListOptions           `protobuf:"bytes,2,opt,name=options,proto3" json:"options,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	JobId   string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	Options *ListOptions           `protobuf:"bytes,2,opt,name=options,proto3" json:"options,omitempty"`
+	// Only elements of this array, and of those the ones from one index to another, both included.
+	ArrayId       string `protobuf:"bytes,3,opt,name=array_id,json=arrayId,proto3" json:"array_id,omitempty"`
+	FirstIndex    *int64 `protobuf:"varint,4,opt,name=first_index,json=firstIndex,proto3,oneof" json:"first_index,omitempty"`
+	LastIndex     *int64 `protobuf:"varint,5,opt,name=last_index,json=lastIndex,proto3,oneof" json:"last_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1799,6 +1803,27 @@ func (x *ListTasksRequest) GetOptions() *ListOptions {
 		return x.Options
 	}
 	return nil
+}
+
+func (x *ListTasksRequest) GetArrayId() string {
+	if x != nil {
+		return x.ArrayId
+	}
+	return ""
+}
+
+func (x *ListTasksRequest) GetFirstIndex() int64 {
+	if x != nil && x.FirstIndex != nil {
+		return *x.FirstIndex
+	}
+	return 0
+}
+
+func (x *ListTasksRequest) GetLastIndex() int64 {
+	if x != nil && x.LastIndex != nil {
+		return *x.LastIndex
+	}
+	return 0
 }
 
 type ListTasksResponse struct {
@@ -2399,10 +2424,17 @@ const file_batchyard_api_v1_task_proto_rawDesc = "" +
 	"\x06expand\x18\x04 \x01(\tR\x06expand\x12<\n" +
 	"\n" +
 	"conditions\x18\x05 \x01(\v2\x1c.batchyard.api.v1.ConditionsR\n" +
-	"conditions\"b\n" +
+	"conditions\"\xe6\x01\n" +
 	"\x10ListTasksRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x127\n" +
-	"\aoptions\x18\x02 \x01(\v2\x1d.batchyard.api.v1.ListOptionsR\aoptions\"i\n" +
+	"\aoptions\x18\x02 \x01(\v2\x1d.batchyard.api.v1.ListOptionsR\aoptions\x12\x19\n" +
+	"\barray_id\x18\x03 \x01(\tR\aarrayId\x12$\n" +
+	"\vfirst_index\x18\x04 \x01(\x03H\x00R\n" +
+	"firstIndex\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"last_index\x18\x05 \x01(\x03H\x01R\tlastIndex\x88\x01\x01B\x0e\n" +
+	"\f_first_indexB\r\n" +
+	"\v_last_index\"i\n" +
 	"\x11ListTasksResponse\x12,\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x16.batchyard.api.v1.TaskR\x05tasks\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc6\x01\n" +
@@ -2649,6 +2681,7 @@ func file_batchyard_api_v1_task_proto_init() {
 	file_batchyard_api_v1_task_proto_msgTypes[6].OneofWrappers = []any{}
 	file_batchyard_api_v1_task_proto_msgTypes[8].OneofWrappers = []any{}
 	file_batchyard_api_v1_task_proto_msgTypes[12].OneofWrappers = []any{}
+	file_batchyard_api_v1_task_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -132,6 +132,9 @@ type Command struct {
 	//	*Command_ReportAttempts
 	//	*Command_RetractTasks
 	//	*Command_AssignInstances
+	//	*Command_AddTaskArray
+	//	*Command_AddTaskArrayItems
+	//	*Command_UpdateTaskArray
 	//	*Command_PutApplication
 	//	*Command_DeleteApplication
 	//	*Command_ChangeApplication
@@ -624,6 +627,33 @@ func (x *Command) GetAssignInstances() *AssignInstances {
 	return nil
 }
 
+func (x *Command) GetAddTaskArray() *AddTaskArray {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_AddTaskArray); ok {
+			return x.AddTaskArray
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAddTaskArrayItems() *AddTaskArrayItems {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_AddTaskArrayItems); ok {
+			return x.AddTaskArrayItems
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetUpdateTaskArray() *UpdateTaskArray {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_UpdateTaskArray); ok {
+			return x.UpdateTaskArray
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetPutApplication() *PutApplication {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_PutApplication); ok {
@@ -856,6 +886,18 @@ type Command_AssignInstances struct {
 	AssignInstances *AssignInstances `protobuf:"bytes,68,opt,name=assign_instances,json=assignInstances,proto3,oneof"`
 }
 
+type Command_AddTaskArray struct {
+	AddTaskArray *AddTaskArray `protobuf:"bytes,76,opt,name=add_task_array,json=addTaskArray,proto3,oneof"`
+}
+
+type Command_AddTaskArrayItems struct {
+	AddTaskArrayItems *AddTaskArrayItems `protobuf:"bytes,77,opt,name=add_task_array_items,json=addTaskArrayItems,proto3,oneof"`
+}
+
+type Command_UpdateTaskArray struct {
+	UpdateTaskArray *UpdateTaskArray `protobuf:"bytes,78,opt,name=update_task_array,json=updateTaskArray,proto3,oneof"`
+}
+
 type Command_PutApplication struct {
 	PutApplication *PutApplication `protobuf:"bytes,80,opt,name=put_application,json=putApplication,proto3,oneof"`
 }
@@ -967,6 +1009,12 @@ func (*Command_ReportAttempts) isCommand_Kind() {}
 func (*Command_RetractTasks) isCommand_Kind() {}
 
 func (*Command_AssignInstances) isCommand_Kind() {}
+
+func (*Command_AddTaskArray) isCommand_Kind() {}
+
+func (*Command_AddTaskArrayItems) isCommand_Kind() {}
+
+func (*Command_UpdateTaskArray) isCommand_Kind() {}
 
 func (*Command_PutApplication) isCommand_Kind() {}
 
@@ -3581,7 +3629,7 @@ var File_batchyard_raftlog_v1_commands_proto protoreflect.FileDescriptor
 
 const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\n" +
-	"#batchyard/raftlog/v1/commands.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a batchyard/api/v1/execution.proto\x1a&batchyard/raftlog/v1/application.proto\x1a#batchyard/raftlog/v1/failures.proto\x1a$batchyard/raftlog/v1/instances.proto\x1a\"batchyard/raftlog/v1/records.proto\x1a$batchyard/raftlog/v1/schedules.proto\"\xd6\x1f\n" +
+	"#batchyard/raftlog/v1/commands.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a batchyard/api/v1/execution.proto\x1a&batchyard/raftlog/v1/application.proto\x1a!batchyard/raftlog/v1/arrays.proto\x1a#batchyard/raftlog/v1/failures.proto\x1a$batchyard/raftlog/v1/instances.proto\x1a\"batchyard/raftlog/v1/records.proto\x1a$batchyard/raftlog/v1/schedules.proto\"\xd3!\n" +
 	"\aCommand\x12\x10\n" +
 	"\x03now\x18\x01 \x01(\x03R\x03now\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12C\n" +
@@ -3650,7 +3698,10 @@ const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\fassign_tasks\x18A \x01(\v2!.batchyard.raftlog.v1.AssignTasksH\x00R\vassignTasks\x12O\n" +
 	"\x0freport_attempts\x18B \x01(\v2$.batchyard.raftlog.v1.ReportAttemptsH\x00R\x0ereportAttempts\x12I\n" +
 	"\rretract_tasks\x18C \x01(\v2\".batchyard.raftlog.v1.RetractTasksH\x00R\fretractTasks\x12R\n" +
-	"\x10assign_instances\x18D \x01(\v2%.batchyard.raftlog.v1.AssignInstancesH\x00R\x0fassignInstances\x12O\n" +
+	"\x10assign_instances\x18D \x01(\v2%.batchyard.raftlog.v1.AssignInstancesH\x00R\x0fassignInstances\x12J\n" +
+	"\x0eadd_task_array\x18L \x01(\v2\".batchyard.raftlog.v1.AddTaskArrayH\x00R\faddTaskArray\x12Z\n" +
+	"\x14add_task_array_items\x18M \x01(\v2'.batchyard.raftlog.v1.AddTaskArrayItemsH\x00R\x11addTaskArrayItems\x12S\n" +
+	"\x11update_task_array\x18N \x01(\v2%.batchyard.raftlog.v1.UpdateTaskArrayH\x00R\x0fupdateTaskArray\x12O\n" +
 	"\x0fput_application\x18P \x01(\v2$.batchyard.raftlog.v1.PutApplicationH\x00R\x0eputApplication\x12X\n" +
 	"\x12delete_application\x18Q \x01(\v2'.batchyard.raftlog.v1.DeleteApplicationH\x00R\x11deleteApplication\x12X\n" +
 	"\x12change_application\x18R \x01(\v2'.batchyard.raftlog.v1.ChangeApplicationH\x00R\x11changeApplication\x12D\n" +
@@ -3940,136 +3991,142 @@ var file_batchyard_raftlog_v1_commands_proto_goTypes = []any{
 	(*StepJobSchedule)(nil),                // 53: batchyard.raftlog.v1.StepJobSchedule
 	(*AdvanceJobSchedule)(nil),             // 54: batchyard.raftlog.v1.AdvanceJobSchedule
 	(*AssignInstances)(nil),                // 55: batchyard.raftlog.v1.AssignInstances
-	(*ChangeApplication)(nil),              // 56: batchyard.raftlog.v1.ChangeApplication
-	(*ActOnTasks)(nil),                     // 57: batchyard.raftlog.v1.ActOnTasks
-	(*AccountRecord)(nil),                  // 58: batchyard.raftlog.v1.AccountRecord
-	(*JoinTokenRecord)(nil),                // 59: batchyard.raftlog.v1.JoinTokenRecord
-	(*v1.NodeFacts)(nil),                   // 60: batchyard.agent.v1.NodeFacts
-	(*MemberRecord)(nil),                   // 61: batchyard.raftlog.v1.MemberRecord
-	(*v11.Pool)(nil),                       // 62: batchyard.api.v1.Pool
-	(*v11.PoolUpdateOptions)(nil),          // 63: batchyard.api.v1.PoolUpdateOptions
-	(*v11.Conditions)(nil),                 // 64: batchyard.api.v1.Conditions
-	(*v11.PoolResizeOptions)(nil),          // 65: batchyard.api.v1.PoolResizeOptions
-	(*v11.NodeRemoveOptions)(nil),          // 66: batchyard.api.v1.NodeRemoveOptions
-	(*v11.ResizeError)(nil),                // 67: batchyard.api.v1.ResizeError
-	(v11.NodeDisableSchedulingOption)(0),   // 68: batchyard.api.v1.NodeDisableSchedulingOption
-	(v11.NodeState)(0),                     // 69: batchyard.api.v1.NodeState
-	(*v11.NodeError)(nil),                  // 70: batchyard.api.v1.NodeError
-	(*v11.Job)(nil),                        // 71: batchyard.api.v1.Job
-	(*v11.JobUpdateOptions)(nil),           // 72: batchyard.api.v1.JobUpdateOptions
-	(v11.DisableJobOption)(0),              // 73: batchyard.api.v1.DisableJobOption
-	(*v11.TaskDependencies)(nil),           // 74: batchyard.api.v1.TaskDependencies
-	(*v11.TaskConstraints)(nil),            // 75: batchyard.api.v1.TaskConstraints
-	(*v1.AttemptReport)(nil),               // 76: batchyard.agent.v1.AttemptReport
-	(*v1.AttemptRef)(nil),                  // 77: batchyard.agent.v1.AttemptRef
-	(*ApplicationRecord)(nil),              // 78: batchyard.raftlog.v1.ApplicationRecord
-	(*v11.PoolEnableAutoScaleOptions)(nil), // 79: batchyard.api.v1.PoolEnableAutoScaleOptions
-	(*v11.AutoScaleRun)(nil),               // 80: batchyard.api.v1.AutoScaleRun
-	(v11.NodeDeallocationOption)(0),        // 81: batchyard.api.v1.NodeDeallocationOption
+	(*AddTaskArray)(nil),                   // 56: batchyard.raftlog.v1.AddTaskArray
+	(*AddTaskArrayItems)(nil),              // 57: batchyard.raftlog.v1.AddTaskArrayItems
+	(*UpdateTaskArray)(nil),                // 58: batchyard.raftlog.v1.UpdateTaskArray
+	(*ChangeApplication)(nil),              // 59: batchyard.raftlog.v1.ChangeApplication
+	(*ActOnTasks)(nil),                     // 60: batchyard.raftlog.v1.ActOnTasks
+	(*AccountRecord)(nil),                  // 61: batchyard.raftlog.v1.AccountRecord
+	(*JoinTokenRecord)(nil),                // 62: batchyard.raftlog.v1.JoinTokenRecord
+	(*v1.NodeFacts)(nil),                   // 63: batchyard.agent.v1.NodeFacts
+	(*MemberRecord)(nil),                   // 64: batchyard.raftlog.v1.MemberRecord
+	(*v11.Pool)(nil),                       // 65: batchyard.api.v1.Pool
+	(*v11.PoolUpdateOptions)(nil),          // 66: batchyard.api.v1.PoolUpdateOptions
+	(*v11.Conditions)(nil),                 // 67: batchyard.api.v1.Conditions
+	(*v11.PoolResizeOptions)(nil),          // 68: batchyard.api.v1.PoolResizeOptions
+	(*v11.NodeRemoveOptions)(nil),          // 69: batchyard.api.v1.NodeRemoveOptions
+	(*v11.ResizeError)(nil),                // 70: batchyard.api.v1.ResizeError
+	(v11.NodeDisableSchedulingOption)(0),   // 71: batchyard.api.v1.NodeDisableSchedulingOption
+	(v11.NodeState)(0),                     // 72: batchyard.api.v1.NodeState
+	(*v11.NodeError)(nil),                  // 73: batchyard.api.v1.NodeError
+	(*v11.Job)(nil),                        // 74: batchyard.api.v1.Job
+	(*v11.JobUpdateOptions)(nil),           // 75: batchyard.api.v1.JobUpdateOptions
+	(v11.DisableJobOption)(0),              // 76: batchyard.api.v1.DisableJobOption
+	(*v11.TaskDependencies)(nil),           // 77: batchyard.api.v1.TaskDependencies
+	(*v11.TaskConstraints)(nil),            // 78: batchyard.api.v1.TaskConstraints
+	(*v1.AttemptReport)(nil),               // 79: batchyard.agent.v1.AttemptReport
+	(*v1.AttemptRef)(nil),                  // 80: batchyard.agent.v1.AttemptRef
+	(*ApplicationRecord)(nil),              // 81: batchyard.raftlog.v1.ApplicationRecord
+	(*v11.PoolEnableAutoScaleOptions)(nil), // 82: batchyard.api.v1.PoolEnableAutoScaleOptions
+	(*v11.AutoScaleRun)(nil),               // 83: batchyard.api.v1.AutoScaleRun
+	(v11.NodeDeallocationOption)(0),        // 84: batchyard.api.v1.NodeDeallocationOption
 }
 var file_batchyard_raftlog_v1_commands_proto_depIdxs = []int32{
-	2,  // 0: batchyard.raftlog.v1.Command.put_account:type_name -> batchyard.raftlog.v1.PutAccount
-	3,  // 1: batchyard.raftlog.v1.Command.delete_account:type_name -> batchyard.raftlog.v1.DeleteAccount
-	4,  // 2: batchyard.raftlog.v1.Command.put_join_token:type_name -> batchyard.raftlog.v1.PutJoinToken
-	5,  // 3: batchyard.raftlog.v1.Command.use_join_token:type_name -> batchyard.raftlog.v1.UseJoinToken
-	6,  // 4: batchyard.raftlog.v1.Command.put_member:type_name -> batchyard.raftlog.v1.PutMember
-	7,  // 5: batchyard.raftlog.v1.Command.delete_member:type_name -> batchyard.raftlog.v1.DeleteMember
-	8,  // 6: batchyard.raftlog.v1.Command.create_pool:type_name -> batchyard.raftlog.v1.CreatePool
-	9,  // 7: batchyard.raftlog.v1.Command.update_pool:type_name -> batchyard.raftlog.v1.UpdatePool
-	10, // 8: batchyard.raftlog.v1.Command.delete_pool:type_name -> batchyard.raftlog.v1.DeletePool
-	11, // 9: batchyard.raftlog.v1.Command.resize_pool:type_name -> batchyard.raftlog.v1.ResizePool
-	12, // 10: batchyard.raftlog.v1.Command.stop_pool_resize:type_name -> batchyard.raftlog.v1.StopPoolResize
-	13, // 11: batchyard.raftlog.v1.Command.remove_nodes:type_name -> batchyard.raftlog.v1.RemoveNodes
-	14, // 12: batchyard.raftlog.v1.Command.finish_resize:type_name -> batchyard.raftlog.v1.FinishResize
-	43, // 13: batchyard.raftlog.v1.Command.enable_auto_scale:type_name -> batchyard.raftlog.v1.EnableAutoScale
-	44, // 14: batchyard.raftlog.v1.Command.disable_auto_scale:type_name -> batchyard.raftlog.v1.DisableAutoScale
-	45, // 15: batchyard.raftlog.v1.Command.record_auto_scale:type_name -> batchyard.raftlog.v1.RecordAutoScale
-	15, // 16: batchyard.raftlog.v1.Command.create_nodes:type_name -> batchyard.raftlog.v1.CreateNodes
-	16, // 17: batchyard.raftlog.v1.Command.node_hello:type_name -> batchyard.raftlog.v1.NodeHello
-	17, // 18: batchyard.raftlog.v1.Command.node_lost:type_name -> batchyard.raftlog.v1.NodeLost
-	18, // 19: batchyard.raftlog.v1.Command.delete_node:type_name -> batchyard.raftlog.v1.DeleteNode
-	20, // 20: batchyard.raftlog.v1.Command.set_node_scheduling:type_name -> batchyard.raftlog.v1.SetNodeScheduling
-	22, // 21: batchyard.raftlog.v1.Command.set_node_state:type_name -> batchyard.raftlog.v1.SetNodeState
-	19, // 22: batchyard.raftlog.v1.Command.leave_nodes:type_name -> batchyard.raftlog.v1.LeaveNodes
-	21, // 23: batchyard.raftlog.v1.Command.act_on_node:type_name -> batchyard.raftlog.v1.ActOnNode
-	23, // 24: batchyard.raftlog.v1.Command.create_job:type_name -> batchyard.raftlog.v1.CreateJob
-	24, // 25: batchyard.raftlog.v1.Command.update_job:type_name -> batchyard.raftlog.v1.UpdateJob
-	25, // 26: batchyard.raftlog.v1.Command.delete_job:type_name -> batchyard.raftlog.v1.DeleteJob
-	26, // 27: batchyard.raftlog.v1.Command.disable_job:type_name -> batchyard.raftlog.v1.DisableJob
-	27, // 28: batchyard.raftlog.v1.Command.enable_job:type_name -> batchyard.raftlog.v1.EnableJob
-	28, // 29: batchyard.raftlog.v1.Command.terminate_job:type_name -> batchyard.raftlog.v1.TerminateJob
-	29, // 30: batchyard.raftlog.v1.Command.advance_job:type_name -> batchyard.raftlog.v1.AdvanceJob
-	47, // 31: batchyard.raftlog.v1.Command.create_job_schedule:type_name -> batchyard.raftlog.v1.CreateJobSchedule
-	48, // 32: batchyard.raftlog.v1.Command.update_job_schedule:type_name -> batchyard.raftlog.v1.UpdateJobSchedule
-	49, // 33: batchyard.raftlog.v1.Command.delete_job_schedule:type_name -> batchyard.raftlog.v1.DeleteJobSchedule
-	50, // 34: batchyard.raftlog.v1.Command.disable_job_schedule:type_name -> batchyard.raftlog.v1.DisableJobSchedule
-	51, // 35: batchyard.raftlog.v1.Command.enable_job_schedule:type_name -> batchyard.raftlog.v1.EnableJobSchedule
-	52, // 36: batchyard.raftlog.v1.Command.terminate_job_schedule:type_name -> batchyard.raftlog.v1.TerminateJobSchedule
-	53, // 37: batchyard.raftlog.v1.Command.step_job_schedule:type_name -> batchyard.raftlog.v1.StepJobSchedule
-	54, // 38: batchyard.raftlog.v1.Command.advance_job_schedule:type_name -> batchyard.raftlog.v1.AdvanceJobSchedule
-	31, // 39: batchyard.raftlog.v1.Command.add_tasks:type_name -> batchyard.raftlog.v1.AddTasks
-	32, // 40: batchyard.raftlog.v1.Command.update_task:type_name -> batchyard.raftlog.v1.UpdateTask
-	33, // 41: batchyard.raftlog.v1.Command.delete_task:type_name -> batchyard.raftlog.v1.DeleteTask
-	34, // 42: batchyard.raftlog.v1.Command.terminate_task:type_name -> batchyard.raftlog.v1.TerminateTask
-	35, // 43: batchyard.raftlog.v1.Command.reactivate_task:type_name -> batchyard.raftlog.v1.ReactivateTask
-	36, // 44: batchyard.raftlog.v1.Command.assign_tasks:type_name -> batchyard.raftlog.v1.AssignTasks
-	39, // 45: batchyard.raftlog.v1.Command.report_attempts:type_name -> batchyard.raftlog.v1.ReportAttempts
-	40, // 46: batchyard.raftlog.v1.Command.retract_tasks:type_name -> batchyard.raftlog.v1.RetractTasks
-	55, // 47: batchyard.raftlog.v1.Command.assign_instances:type_name -> batchyard.raftlog.v1.AssignInstances
-	41, // 48: batchyard.raftlog.v1.Command.put_application:type_name -> batchyard.raftlog.v1.PutApplication
-	42, // 49: batchyard.raftlog.v1.Command.delete_application:type_name -> batchyard.raftlog.v1.DeleteApplication
-	56, // 50: batchyard.raftlog.v1.Command.change_application:type_name -> batchyard.raftlog.v1.ChangeApplication
-	57, // 51: batchyard.raftlog.v1.Command.act_on_tasks:type_name -> batchyard.raftlog.v1.ActOnTasks
-	58, // 52: batchyard.raftlog.v1.PutAccount.record:type_name -> batchyard.raftlog.v1.AccountRecord
-	59, // 53: batchyard.raftlog.v1.PutJoinToken.record:type_name -> batchyard.raftlog.v1.JoinTokenRecord
-	60, // 54: batchyard.raftlog.v1.UseJoinToken.facts:type_name -> batchyard.agent.v1.NodeFacts
-	61, // 55: batchyard.raftlog.v1.PutMember.record:type_name -> batchyard.raftlog.v1.MemberRecord
-	62, // 56: batchyard.raftlog.v1.CreatePool.pool:type_name -> batchyard.api.v1.Pool
-	63, // 57: batchyard.raftlog.v1.UpdatePool.update:type_name -> batchyard.api.v1.PoolUpdateOptions
-	64, // 58: batchyard.raftlog.v1.UpdatePool.conditions:type_name -> batchyard.api.v1.Conditions
-	64, // 59: batchyard.raftlog.v1.DeletePool.conditions:type_name -> batchyard.api.v1.Conditions
-	65, // 60: batchyard.raftlog.v1.ResizePool.options:type_name -> batchyard.api.v1.PoolResizeOptions
-	64, // 61: batchyard.raftlog.v1.ResizePool.conditions:type_name -> batchyard.api.v1.Conditions
-	64, // 62: batchyard.raftlog.v1.StopPoolResize.conditions:type_name -> batchyard.api.v1.Conditions
-	66, // 63: batchyard.raftlog.v1.RemoveNodes.options:type_name -> batchyard.api.v1.NodeRemoveOptions
-	64, // 64: batchyard.raftlog.v1.RemoveNodes.conditions:type_name -> batchyard.api.v1.Conditions
-	67, // 65: batchyard.raftlog.v1.FinishResize.errors:type_name -> batchyard.api.v1.ResizeError
-	60, // 66: batchyard.raftlog.v1.NodeHello.facts:type_name -> batchyard.agent.v1.NodeFacts
-	68, // 67: batchyard.raftlog.v1.SetNodeScheduling.option:type_name -> batchyard.api.v1.NodeDisableSchedulingOption
-	69, // 68: batchyard.raftlog.v1.ActOnNode.target:type_name -> batchyard.api.v1.NodeState
-	0,  // 69: batchyard.raftlog.v1.ActOnNode.option:type_name -> batchyard.raftlog.v1.NodeActionOption
-	69, // 70: batchyard.raftlog.v1.SetNodeState.state:type_name -> batchyard.api.v1.NodeState
-	70, // 71: batchyard.raftlog.v1.SetNodeState.errors:type_name -> batchyard.api.v1.NodeError
-	71, // 72: batchyard.raftlog.v1.CreateJob.job:type_name -> batchyard.api.v1.Job
-	72, // 73: batchyard.raftlog.v1.UpdateJob.update:type_name -> batchyard.api.v1.JobUpdateOptions
-	64, // 74: batchyard.raftlog.v1.UpdateJob.conditions:type_name -> batchyard.api.v1.Conditions
-	64, // 75: batchyard.raftlog.v1.DeleteJob.conditions:type_name -> batchyard.api.v1.Conditions
-	73, // 76: batchyard.raftlog.v1.DisableJob.option:type_name -> batchyard.api.v1.DisableJobOption
-	64, // 77: batchyard.raftlog.v1.DisableJob.conditions:type_name -> batchyard.api.v1.Conditions
-	64, // 78: batchyard.raftlog.v1.EnableJob.conditions:type_name -> batchyard.api.v1.Conditions
-	64, // 79: batchyard.raftlog.v1.TerminateJob.conditions:type_name -> batchyard.api.v1.Conditions
-	74, // 80: batchyard.raftlog.v1.NewTask.depends_on:type_name -> batchyard.api.v1.TaskDependencies
-	30, // 81: batchyard.raftlog.v1.AddTasks.tasks:type_name -> batchyard.raftlog.v1.NewTask
-	75, // 82: batchyard.raftlog.v1.UpdateTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	64, // 83: batchyard.raftlog.v1.UpdateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	64, // 84: batchyard.raftlog.v1.DeleteTask.conditions:type_name -> batchyard.api.v1.Conditions
-	64, // 85: batchyard.raftlog.v1.TerminateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	64, // 86: batchyard.raftlog.v1.ReactivateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	37, // 87: batchyard.raftlog.v1.AssignTasks.nodes:type_name -> batchyard.raftlog.v1.NodePlan
-	38, // 88: batchyard.raftlog.v1.NodePlan.tasks:type_name -> batchyard.raftlog.v1.PlannedTask
-	76, // 89: batchyard.raftlog.v1.ReportAttempts.reports:type_name -> batchyard.agent.v1.AttemptReport
-	77, // 90: batchyard.raftlog.v1.RetractTasks.attempts:type_name -> batchyard.agent.v1.AttemptRef
-	78, // 91: batchyard.raftlog.v1.PutApplication.record:type_name -> batchyard.raftlog.v1.ApplicationRecord
-	79, // 92: batchyard.raftlog.v1.EnableAutoScale.options:type_name -> batchyard.api.v1.PoolEnableAutoScaleOptions
-	64, // 93: batchyard.raftlog.v1.EnableAutoScale.conditions:type_name -> batchyard.api.v1.Conditions
-	80, // 94: batchyard.raftlog.v1.RecordAutoScale.run:type_name -> batchyard.api.v1.AutoScaleRun
-	46, // 95: batchyard.raftlog.v1.RecordAutoScale.targets:type_name -> batchyard.raftlog.v1.AutoScaleTargets
-	81, // 96: batchyard.raftlog.v1.AutoScaleTargets.deallocation:type_name -> batchyard.api.v1.NodeDeallocationOption
-	97, // [97:97] is the sub-list for method output_type
-	97, // [97:97] is the sub-list for method input_type
-	97, // [97:97] is the sub-list for extension type_name
-	97, // [97:97] is the sub-list for extension extendee
-	0,  // [0:97] is the sub-list for field type_name
+	2,   // 0: batchyard.raftlog.v1.Command.put_account:type_name -> batchyard.raftlog.v1.PutAccount
+	3,   // 1: batchyard.raftlog.v1.Command.delete_account:type_name -> batchyard.raftlog.v1.DeleteAccount
+	4,   // 2: batchyard.raftlog.v1.Command.put_join_token:type_name -> batchyard.raftlog.v1.PutJoinToken
+	5,   // 3: batchyard.raftlog.v1.Command.use_join_token:type_name -> batchyard.raftlog.v1.UseJoinToken
+	6,   // 4: batchyard.raftlog.v1.Command.put_member:type_name -> batchyard.raftlog.v1.PutMember
+	7,   // 5: batchyard.raftlog.v1.Command.delete_member:type_name -> batchyard.raftlog.v1.DeleteMember
+	8,   // 6: batchyard.raftlog.v1.Command.create_pool:type_name -> batchyard.raftlog.v1.CreatePool
+	9,   // 7: batchyard.raftlog.v1.Command.update_pool:type_name -> batchyard.raftlog.v1.UpdatePool
+	10,  // 8: batchyard.raftlog.v1.Command.delete_pool:type_name -> batchyard.raftlog.v1.DeletePool
+	11,  // 9: batchyard.raftlog.v1.Command.resize_pool:type_name -> batchyard.raftlog.v1.ResizePool
+	12,  // 10: batchyard.raftlog.v1.Command.stop_pool_resize:type_name -> batchyard.raftlog.v1.StopPoolResize
+	13,  // 11: batchyard.raftlog.v1.Command.remove_nodes:type_name -> batchyard.raftlog.v1.RemoveNodes
+	14,  // 12: batchyard.raftlog.v1.Command.finish_resize:type_name -> batchyard.raftlog.v1.FinishResize
+	43,  // 13: batchyard.raftlog.v1.Command.enable_auto_scale:type_name -> batchyard.raftlog.v1.EnableAutoScale
+	44,  // 14: batchyard.raftlog.v1.Command.disable_auto_scale:type_name -> batchyard.raftlog.v1.DisableAutoScale
+	45,  // 15: batchyard.raftlog.v1.Command.record_auto_scale:type_name -> batchyard.raftlog.v1.RecordAutoScale
+	15,  // 16: batchyard.raftlog.v1.Command.create_nodes:type_name -> batchyard.raftlog.v1.CreateNodes
+	16,  // 17: batchyard.raftlog.v1.Command.node_hello:type_name -> batchyard.raftlog.v1.NodeHello
+	17,  // 18: batchyard.raftlog.v1.Command.node_lost:type_name -> batchyard.raftlog.v1.NodeLost
+	18,  // 19: batchyard.raftlog.v1.Command.delete_node:type_name -> batchyard.raftlog.v1.DeleteNode
+	20,  // 20: batchyard.raftlog.v1.Command.set_node_scheduling:type_name -> batchyard.raftlog.v1.SetNodeScheduling
+	22,  // 21: batchyard.raftlog.v1.Command.set_node_state:type_name -> batchyard.raftlog.v1.SetNodeState
+	19,  // 22: batchyard.raftlog.v1.Command.leave_nodes:type_name -> batchyard.raftlog.v1.LeaveNodes
+	21,  // 23: batchyard.raftlog.v1.Command.act_on_node:type_name -> batchyard.raftlog.v1.ActOnNode
+	23,  // 24: batchyard.raftlog.v1.Command.create_job:type_name -> batchyard.raftlog.v1.CreateJob
+	24,  // 25: batchyard.raftlog.v1.Command.update_job:type_name -> batchyard.raftlog.v1.UpdateJob
+	25,  // 26: batchyard.raftlog.v1.Command.delete_job:type_name -> batchyard.raftlog.v1.DeleteJob
+	26,  // 27: batchyard.raftlog.v1.Command.disable_job:type_name -> batchyard.raftlog.v1.DisableJob
+	27,  // 28: batchyard.raftlog.v1.Command.enable_job:type_name -> batchyard.raftlog.v1.EnableJob
+	28,  // 29: batchyard.raftlog.v1.Command.terminate_job:type_name -> batchyard.raftlog.v1.TerminateJob
+	29,  // 30: batchyard.raftlog.v1.Command.advance_job:type_name -> batchyard.raftlog.v1.AdvanceJob
+	47,  // 31: batchyard.raftlog.v1.Command.create_job_schedule:type_name -> batchyard.raftlog.v1.CreateJobSchedule
+	48,  // 32: batchyard.raftlog.v1.Command.update_job_schedule:type_name -> batchyard.raftlog.v1.UpdateJobSchedule
+	49,  // 33: batchyard.raftlog.v1.Command.delete_job_schedule:type_name -> batchyard.raftlog.v1.DeleteJobSchedule
+	50,  // 34: batchyard.raftlog.v1.Command.disable_job_schedule:type_name -> batchyard.raftlog.v1.DisableJobSchedule
+	51,  // 35: batchyard.raftlog.v1.Command.enable_job_schedule:type_name -> batchyard.raftlog.v1.EnableJobSchedule
+	52,  // 36: batchyard.raftlog.v1.Command.terminate_job_schedule:type_name -> batchyard.raftlog.v1.TerminateJobSchedule
+	53,  // 37: batchyard.raftlog.v1.Command.step_job_schedule:type_name -> batchyard.raftlog.v1.StepJobSchedule
+	54,  // 38: batchyard.raftlog.v1.Command.advance_job_schedule:type_name -> batchyard.raftlog.v1.AdvanceJobSchedule
+	31,  // 39: batchyard.raftlog.v1.Command.add_tasks:type_name -> batchyard.raftlog.v1.AddTasks
+	32,  // 40: batchyard.raftlog.v1.Command.update_task:type_name -> batchyard.raftlog.v1.UpdateTask
+	33,  // 41: batchyard.raftlog.v1.Command.delete_task:type_name -> batchyard.raftlog.v1.DeleteTask
+	34,  // 42: batchyard.raftlog.v1.Command.terminate_task:type_name -> batchyard.raftlog.v1.TerminateTask
+	35,  // 43: batchyard.raftlog.v1.Command.reactivate_task:type_name -> batchyard.raftlog.v1.ReactivateTask
+	36,  // 44: batchyard.raftlog.v1.Command.assign_tasks:type_name -> batchyard.raftlog.v1.AssignTasks
+	39,  // 45: batchyard.raftlog.v1.Command.report_attempts:type_name -> batchyard.raftlog.v1.ReportAttempts
+	40,  // 46: batchyard.raftlog.v1.Command.retract_tasks:type_name -> batchyard.raftlog.v1.RetractTasks
+	55,  // 47: batchyard.raftlog.v1.Command.assign_instances:type_name -> batchyard.raftlog.v1.AssignInstances
+	56,  // 48: batchyard.raftlog.v1.Command.add_task_array:type_name -> batchyard.raftlog.v1.AddTaskArray
+	57,  // 49: batchyard.raftlog.v1.Command.add_task_array_items:type_name -> batchyard.raftlog.v1.AddTaskArrayItems
+	58,  // 50: batchyard.raftlog.v1.Command.update_task_array:type_name -> batchyard.raftlog.v1.UpdateTaskArray
+	41,  // 51: batchyard.raftlog.v1.Command.put_application:type_name -> batchyard.raftlog.v1.PutApplication
+	42,  // 52: batchyard.raftlog.v1.Command.delete_application:type_name -> batchyard.raftlog.v1.DeleteApplication
+	59,  // 53: batchyard.raftlog.v1.Command.change_application:type_name -> batchyard.raftlog.v1.ChangeApplication
+	60,  // 54: batchyard.raftlog.v1.Command.act_on_tasks:type_name -> batchyard.raftlog.v1.ActOnTasks
+	61,  // 55: batchyard.raftlog.v1.PutAccount.record:type_name -> batchyard.raftlog.v1.AccountRecord
+	62,  // 56: batchyard.raftlog.v1.PutJoinToken.record:type_name -> batchyard.raftlog.v1.JoinTokenRecord
+	63,  // 57: batchyard.raftlog.v1.UseJoinToken.facts:type_name -> batchyard.agent.v1.NodeFacts
+	64,  // 58: batchyard.raftlog.v1.PutMember.record:type_name -> batchyard.raftlog.v1.MemberRecord
+	65,  // 59: batchyard.raftlog.v1.CreatePool.pool:type_name -> batchyard.api.v1.Pool
+	66,  // 60: batchyard.raftlog.v1.UpdatePool.update:type_name -> batchyard.api.v1.PoolUpdateOptions
+	67,  // 61: batchyard.raftlog.v1.UpdatePool.conditions:type_name -> batchyard.api.v1.Conditions
+	67,  // 62: batchyard.raftlog.v1.DeletePool.conditions:type_name -> batchyard.api.v1.Conditions
+	68,  // 63: batchyard.raftlog.v1.ResizePool.options:type_name -> batchyard.api.v1.PoolResizeOptions
+	67,  // 64: batchyard.raftlog.v1.ResizePool.conditions:type_name -> batchyard.api.v1.Conditions
+	67,  // 65: batchyard.raftlog.v1.StopPoolResize.conditions:type_name -> batchyard.api.v1.Conditions
+	69,  // 66: batchyard.raftlog.v1.RemoveNodes.options:type_name -> batchyard.api.v1.NodeRemoveOptions
+	67,  // 67: batchyard.raftlog.v1.RemoveNodes.conditions:type_name -> batchyard.api.v1.Conditions
+	70,  // 68: batchyard.raftlog.v1.FinishResize.errors:type_name -> batchyard.api.v1.ResizeError
+	63,  // 69: batchyard.raftlog.v1.NodeHello.facts:type_name -> batchyard.agent.v1.NodeFacts
+	71,  // 70: batchyard.raftlog.v1.SetNodeScheduling.option:type_name -> batchyard.api.v1.NodeDisableSchedulingOption
+	72,  // 71: batchyard.raftlog.v1.ActOnNode.target:type_name -> batchyard.api.v1.NodeState
+	0,   // 72: batchyard.raftlog.v1.ActOnNode.option:type_name -> batchyard.raftlog.v1.NodeActionOption
+	72,  // 73: batchyard.raftlog.v1.SetNodeState.state:type_name -> batchyard.api.v1.NodeState
+	73,  // 74: batchyard.raftlog.v1.SetNodeState.errors:type_name -> batchyard.api.v1.NodeError
+	74,  // 75: batchyard.raftlog.v1.CreateJob.job:type_name -> batchyard.api.v1.Job
+	75,  // 76: batchyard.raftlog.v1.UpdateJob.update:type_name -> batchyard.api.v1.JobUpdateOptions
+	67,  // 77: batchyard.raftlog.v1.UpdateJob.conditions:type_name -> batchyard.api.v1.Conditions
+	67,  // 78: batchyard.raftlog.v1.DeleteJob.conditions:type_name -> batchyard.api.v1.Conditions
+	76,  // 79: batchyard.raftlog.v1.DisableJob.option:type_name -> batchyard.api.v1.DisableJobOption
+	67,  // 80: batchyard.raftlog.v1.DisableJob.conditions:type_name -> batchyard.api.v1.Conditions
+	67,  // 81: batchyard.raftlog.v1.EnableJob.conditions:type_name -> batchyard.api.v1.Conditions
+	67,  // 82: batchyard.raftlog.v1.TerminateJob.conditions:type_name -> batchyard.api.v1.Conditions
+	77,  // 83: batchyard.raftlog.v1.NewTask.depends_on:type_name -> batchyard.api.v1.TaskDependencies
+	30,  // 84: batchyard.raftlog.v1.AddTasks.tasks:type_name -> batchyard.raftlog.v1.NewTask
+	78,  // 85: batchyard.raftlog.v1.UpdateTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	67,  // 86: batchyard.raftlog.v1.UpdateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	67,  // 87: batchyard.raftlog.v1.DeleteTask.conditions:type_name -> batchyard.api.v1.Conditions
+	67,  // 88: batchyard.raftlog.v1.TerminateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	67,  // 89: batchyard.raftlog.v1.ReactivateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	37,  // 90: batchyard.raftlog.v1.AssignTasks.nodes:type_name -> batchyard.raftlog.v1.NodePlan
+	38,  // 91: batchyard.raftlog.v1.NodePlan.tasks:type_name -> batchyard.raftlog.v1.PlannedTask
+	79,  // 92: batchyard.raftlog.v1.ReportAttempts.reports:type_name -> batchyard.agent.v1.AttemptReport
+	80,  // 93: batchyard.raftlog.v1.RetractTasks.attempts:type_name -> batchyard.agent.v1.AttemptRef
+	81,  // 94: batchyard.raftlog.v1.PutApplication.record:type_name -> batchyard.raftlog.v1.ApplicationRecord
+	82,  // 95: batchyard.raftlog.v1.EnableAutoScale.options:type_name -> batchyard.api.v1.PoolEnableAutoScaleOptions
+	67,  // 96: batchyard.raftlog.v1.EnableAutoScale.conditions:type_name -> batchyard.api.v1.Conditions
+	83,  // 97: batchyard.raftlog.v1.RecordAutoScale.run:type_name -> batchyard.api.v1.AutoScaleRun
+	46,  // 98: batchyard.raftlog.v1.RecordAutoScale.targets:type_name -> batchyard.raftlog.v1.AutoScaleTargets
+	84,  // 99: batchyard.raftlog.v1.AutoScaleTargets.deallocation:type_name -> batchyard.api.v1.NodeDeallocationOption
+	100, // [100:100] is the sub-list for method output_type
+	100, // [100:100] is the sub-list for method input_type
+	100, // [100:100] is the sub-list for extension type_name
+	100, // [100:100] is the sub-list for extension extendee
+	0,   // [0:100] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_raftlog_v1_commands_proto_init() }
@@ -4078,6 +4135,7 @@ func file_batchyard_raftlog_v1_commands_proto_init() {
 		return
 	}
 	file_batchyard_raftlog_v1_application_proto_init()
+	file_batchyard_raftlog_v1_arrays_proto_init()
 	file_batchyard_raftlog_v1_failures_proto_init()
 	file_batchyard_raftlog_v1_instances_proto_init()
 	file_batchyard_raftlog_v1_records_proto_init()
@@ -4131,6 +4189,9 @@ func file_batchyard_raftlog_v1_commands_proto_init() {
 		(*Command_ReportAttempts)(nil),
 		(*Command_RetractTasks)(nil),
 		(*Command_AssignInstances)(nil),
+		(*Command_AddTaskArray)(nil),
+		(*Command_AddTaskArrayItems)(nil),
+		(*Command_UpdateTaskArray)(nil),
 		(*Command_PutApplication)(nil),
 		(*Command_DeleteApplication)(nil),
 		(*Command_ChangeApplication)(nil),
