@@ -133,7 +133,7 @@ func retentionOf(a *attempt) time.Duration {
 func (r *Runner) workOf(a *attempt) Work {
 	return Work{
 		Ref: a.ref, Root: r.cfg.Place.Root, Directory: a.directory, TaskID: a.assignment.GetTaskId(),
-		Job: a.job, Spec: a.spec, Store: r.book.store, Place: a.place(), Fetching: a.state.Stage == Fetching, Kind: a.assignment.GetKind(),
+		Job: a.job, Spec: a.own, Store: r.book.store, Place: a.place(), Fetching: a.state.Stage == Fetching, Kind: a.assignment.GetKind(),
 	}
 }
 

@@ -124,19 +124,18 @@ func (r *Runner) add(ref Ref, assignment *agentv1.Assignment) {
 		r.answer(ref, agentv1.AttemptPhase_ATTEMPT_PHASE_LOST)
 		return
 	}
+	own, wrong := ownSpec(assignment, spec)
 	a := &attempt{
-		ref: ref, assignment: assignment, job: job, spec: spec, directory: directory,
+		ref: ref, assignment: assignment, job: job, spec: spec, own: own, directory: directory,
 		priority: assignment.GetPriority(), slots: slotsOf(assignment), state: State{Facts: factsOf(assignment, job, spec)},
 	}
 	r.book.live[ref] = a
 	kept, again := r.book.retained.get(directory)
 	switch {
 	case err != nil:
-		// Begun for the record only: no directory has this name.
-		a.state.Facts.HasInputs = true
-		a.state, _ = Step(a.state, Admitted{At: r.nanos()})
-		a.state, _ = Step(a.state, Staged{At: r.nanos(), Failure: failureOf(directoryError(err), "")})
-		r.act(a, Report)
+		r.refuse(a, directoryError(err))
+	case wrong != nil:
+		r.refuse(a, wrong)
 	case again && kept.ref == ref, r.book.uncertain:
 		// It has run, or may have: a second run of the same attempt is what nobody expects.
 		r.observe(a, Lost{At: r.nanos()})
@@ -145,12 +144,21 @@ func (r *Runner) add(ref Ref, assignment *agentv1.Assignment) {
 	}
 }
 
+// refuse begins an attempt for the record only: it can't be run.
+func (r *Runner) refuse(a *attempt, why error) {
+	a.state.Facts.HasInputs = true
+	a.state, _ = Step(a.state, Admitted{At: r.nanos()})
+	a.state, _ = Step(a.state, Staged{At: r.nanos(), Failure: failureOf(why, "")})
+	r.act(a, Report)
+}
+
 // complement gives an attempt that was found at the supervisor what the lost record had said.
 func (r *Runner) complement(a *attempt, assignment *agentv1.Assignment, job *agentv1.JobContext, spec *agentv1.TaskSpec, directory string) {
 	if a.state.Stage.HoldsSlots() {
 		r.book.used -= a.slots
 	}
 	a.assignment, a.job, a.spec, a.directory = assignment, job, spec, directory
+	a.own, _ = ownSpec(assignment, spec)
 	a.priority, a.slots = assignment.GetPriority(), slotsOf(assignment)
 	a.state.Facts = factsOf(assignment, job, spec)
 	if a.state.Stage.HoldsSlots() {

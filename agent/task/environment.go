@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	agentv1 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 )
 
@@ -34,6 +35,7 @@ type Environment struct {
 	// AuthenticationToken is set where the task asked for one.
 	AuthenticationToken string
 	MultiInstance       *MultiInstance
+	Element             *agentv1.Element            // of an array; nil: it is none
 	Common              []*apiv1.EnvironmentSetting // of the job
 	Packages            []string                    // NAME=value of the application packages
 	Settings            []*apiv1.EnvironmentSetting // of the task; they win
@@ -59,6 +61,7 @@ func (e *Environment) Variables() []string {
 	putValue(set, homeVariable, filepath.Join(e.Directory, dirWorking))
 	e.azure(set)
 	e.multiInstance(set)
+	element(e.Element, set)
 	for _, pair := range e.Packages {
 		put(set, pair)
 	}

@@ -155,7 +155,7 @@ func (a *attempt) place() string {
 func (r *Runner) coordinationOf(a *attempt) launch {
 	l := r.launchOf(a)
 	l.ref, l.lingers = a.ref.coordination(), true
-	l.line = a.spec.GetTask().GetMultiInstanceSettings().GetCoordinationCommandLine()
+	l.line = a.own.GetTask().GetMultiInstanceSettings().GetCoordinationCommandLine()
 	if a.place() == "" {
 		l.outputs = coordinationOutputs
 	}

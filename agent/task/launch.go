@@ -31,14 +31,14 @@ type launch struct {
 func (r *Runner) launchOf(a *attempt) launch {
 	limit, limited := wallClock(a)
 	return launch{
-		ref: a.ref, directory: a.directory, place: a.place(), made: a.state.Facts.HasInputs, line: commandLine(a.assignment, a.spec),
+		ref: a.ref, directory: a.directory, place: a.place(), made: a.state.Facts.HasInputs, line: commandLine(a.assignment, a.own),
 		env: r.environmentOf(a), limit: limit, limited: limited,
-		kind: a.assignment.GetKind(), job: a.job, spec: a.spec, slots: a.slots, of: r.book.slots,
+		kind: a.assignment.GetKind(), job: a.job, spec: a.own, slots: a.slots, of: r.book.slots,
 	}
 }
 
 func (r *Runner) environmentOf(a *attempt) Environment {
-	common, own := settings(a.job, a.spec)
+	common, own := settings(a.job, a.own)
 	preparation := a.job.GetPreparationId()
 	if a.assignment.GetKind() == agentv1.AssignmentKind_ASSIGNMENT_KIND_PREPARATION {
 		preparation = ""
@@ -47,6 +47,7 @@ func (r *Runner) environmentOf(a *attempt) Environment {
 		Place: r.cfg.Place, JobID: a.job.GetJobId(), TaskID: a.assignment.GetTaskId(), JobPreparationID: preparation,
 		AuthenticationToken: a.assignment.GetAuthenticationToken(),
 		Directory:           absolute(r.cfg.Place.Root, path.Join(a.directory, a.place())), Common: common, Packages: a.variables, Settings: own,
+		Element:       a.assignment.GetElement(),
 		MultiInstance: multiInstanceOf(a.assignment.GetInstance(), absolute(r.cfg.Place.Root, a.directory)),
 	}
 }

@@ -75,8 +75,9 @@ func (r *Runner) restore(found *image) {
 			r.book.uncertain = true
 			continue
 		}
+		own, _ := ownSpec(saved.assignment, saved.spec)
 		a := &attempt{
-			ref: ref, assignment: saved.assignment, job: saved.job, spec: saved.spec, directory: directory,
+			ref: ref, assignment: saved.assignment, job: saved.job, spec: saved.spec, own: own, directory: directory,
 			priority: saved.assignment.GetPriority(), slots: slotsOf(saved.assignment), state: state, journaled: true,
 			variables: saved.change.GetVariables(),
 		}

@@ -138,6 +138,7 @@ type attempt struct {
 	assignment *agentv1.Assignment
 	job        *agentv1.JobContext // nil: taken over from the supervisor, not assigned in this life
 	spec       *agentv1.TaskSpec
+	own        *agentv1.TaskSpec // the spec as it is for this task, see ownSpec
 	directory  string
 	priority   int32
 	slots      int32
