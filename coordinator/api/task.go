@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"math"
 	"strconv"
 
 	"google.golang.org/protobuf/proto"
@@ -90,10 +89,11 @@ func (s *taskService) ListTasks(ctx context.Context, req *apiv1.ListTasksRequest
 	if ids := namedIDs(l.filter); ids != nil {
 		return s.pickTasks(g, job.Job.Id, l, ids)
 	}
-	span, err := s.span(job.Uid, req, l.filter)
+	span, err := s.elements(job.Uid, req.GetArrayId(), req.FirstIndex, req.LastIndex)
 	if err != nil {
 		return nil, err
 	}
+	span.Failed = l.filter.Pins().Failed
 	tasks, token, err := collect(l, func(after string, limit int) ([]item[*apiv1.Task], error) {
 		return s.tasksAfter(ctx, job.Uid, span, after, limit)
 	})
@@ -139,34 +139,6 @@ func (s *taskService) pickTasks(g grant, jobID string, l *listing, ids []string)
 		}
 	}
 	return out, nil
-}
-
-// span is the part of the job's tasks that a list has to look at.
-func (s *taskService) span(job uint64, req *apiv1.ListTasksRequest, f *filter.Filter) (state.TaskSpan, error) {
-	span := state.TaskSpan{Failed: f.Pins().Failed}
-	if req.GetArrayId() == "" {
-		if req.FirstIndex != nil || req.LastIndex != nil {
-			return span, batcherr.MissingProperty("arrayId")
-		}
-		return span, nil
-	}
-	array, ok := s.State.Array(job, req.GetArrayId())
-	if !ok {
-		return span, noArray(req.GetArrayId())
-	}
-	first, last := int64(0), int64(math.MaxInt64)
-	if req.FirstIndex != nil {
-		first = req.GetFirstIndex()
-	}
-	if req.LastIndex != nil {
-		last = req.GetLastIndex()
-	}
-	from, to := array.Tasks(first, last)
-	span.After, span.Last = from-1, to
-	if from > to { // none
-		span.After, span.Last = math.MaxUint64-1, 1
-	}
-	return span, nil
 }
 
 func (s *taskService) tasksAfter(ctx context.Context, job uint64, span state.TaskSpan, after string, limit int) ([]item[*apiv1.Task], error) {

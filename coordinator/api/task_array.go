@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"math"
 	"strconv"
 	"strings"
 
@@ -123,6 +124,28 @@ func storedItems(items []*apiv1.ArrayItem) []*raftlogv1.ElementItem {
 
 func noArray(id string) error {
 	return batcherr.Of(batcherr.CodeTaskNotFound).With(batcherr.ValueReason, "The job has no task array "+id+".")
+}
+
+// elements are the tasks of an array from one index to another; without an array, all of the job.
+func (c *core) elements(job uint64, id string, first, last *int64) (state.TaskSpan, error) {
+	if id == "" {
+		if first != nil || last != nil {
+			return state.TaskSpan{}, batcherr.MissingProperty("arrayId")
+		}
+		return state.TaskSpan{}, nil
+	}
+	array, ok := c.State.Array(job, id)
+	if !ok {
+		return state.TaskSpan{}, noArray(id)
+	}
+	from, to := int64(0), int64(math.MaxInt64)
+	if first != nil {
+		from = *first
+	}
+	if last != nil {
+		to = *last
+	}
+	return array.Tasks(from, to), nil
 }
 
 // newArray checks a new array and makes the command that adds it, and its items.

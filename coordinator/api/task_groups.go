@@ -60,13 +60,17 @@ func (s *taskGroupService) ActOnTasks(req *apiv1.ActOnTasksRequest, stream grpc.
 		by = &apiv1.TaskSelection{}
 	}
 	by.Failed = by.Failed || req.GetAction() == apiv1.TaskGroupAction_TASK_GROUP_ACTION_REACTIVATE
+	span, err := s.elements(info.Uid, by.GetArrayId(), by.FirstIndex, by.LastIndex)
+	if err != nil {
+		return err
+	}
 	progress := &apiv1.ActOnTasksProgress{}
-	for last, more := uint64(0), true; more; more = last != 0 {
-		found, err := s.State.SelectTasks(info.Uid, last, by, groupScan)
+	for more := true; more; {
+		found, err := s.State.SelectTasks(info.Uid, span, by, groupScan)
 		if err != nil {
 			return internal(err)
 		}
-		last = found.Last
+		span.After, more = found.Last, found.Last != 0
 		progress.Examined += int64(found.Examined)
 		for batch := range slices.Chunk(found.Tasks, groupBatch) {
 			result, err := s.propose(ctx, g, &raftlogv1.Command{Kind: &raftlogv1.Command_ActOnTasks{

@@ -2,6 +2,7 @@ package state
 
 import (
 	"encoding/binary"
+	"math"
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -242,6 +243,14 @@ func (t *txn) dropElement(j *job, a *array, task uint64) {
 	j.arrays.remove(a)
 }
 
+// exists says whether there is a task with the number.
+func (t *txn) exists(j *job, task uint64) bool {
+	if a := j.arrays.of(task); a != nil {
+		return a.has(task)
+	}
+	return t.get(keyTask(tableEntry, j.rec.Uid, task)) != nil
+}
+
 // arrayNumber is the first number of the array that a task is an element of; 0: it is none.
 func (j *job) arrayNumber(task uint64) uint64 {
 	if a := j.arrays.of(task); a != nil {
@@ -258,13 +267,18 @@ type ArrayInfo struct {
 	Size uint64
 }
 
-// Tasks are the numbers of the elements from one index to another.
-func (a ArrayInfo) Tasks(first, last int64) (from, to uint64) {
+// Tasks are the elements from one index to another.
+func (a ArrayInfo) Tasks(first, last int64) TaskSpan {
 	first, last = max(first, a.FirstIndex), min(last, a.FirstIndex+int64(a.TaskArrayRecord.Size-1)*a.Step)
-	if first > last {
-		return 1, 0
+	from := a.FirstTask + uint64((first-a.FirstIndex+a.Step-1)/a.Step)
+	to := a.FirstTask - 1
+	if last >= a.FirstIndex {
+		to = a.FirstTask + uint64((last-a.FirstIndex)/a.Step)
 	}
-	return a.FirstTask + uint64((first-a.FirstIndex+a.Step-1)/a.Step), a.FirstTask + uint64((last-a.FirstIndex)/a.Step)
+	if first > last || from > to {
+		return TaskSpan{After: math.MaxUint64 - 1, Last: 1} // nothing
+	}
+	return TaskSpan{After: from - 1, Last: to}
 }
 
 func (a *array) info() ArrayInfo {

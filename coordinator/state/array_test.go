@@ -49,8 +49,11 @@ func TestElementsAreTasks(t *testing.T) {
 	a := f.array("S")
 	require.EqualValues(t, []int64{1, 1, 1, 2}, []int64{a.Counts.Active, a.Counts.Succeeded, a.Counts.Failed, a.Counts.Completed})
 	require.Equal(t, []string{"s-7"}, f.list(TaskSpan{Failed: true}))
-	from, to := a.Tasks(6, 100)
-	require.Equal(t, []string{"s-6", "s-7"}, f.list(TaskSpan{After: from - 1, Last: to}))
+	require.Equal(t, []string{"s-6", "s-7"}, f.list(a.Tasks(6, 100)))
+	require.Equal(t, []string{"s-5"}, f.list(a.Tasks(-3, 5)))
+	require.Empty(t, f.list(a.Tasks(8, 9)))
+	require.Empty(t, f.list(a.Tasks(0, 4)))
+	require.Empty(t, f.list(a.Tasks(7, 6)))
 	f.ok(&raftlogv1.ReactivateTask{JobId: "j", TaskId: "s-7"})
 	require.Empty(t, f.list(TaskSpan{Failed: true}))
 }

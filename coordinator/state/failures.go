@@ -163,13 +163,8 @@ func (s *Store) example(j *job, kind uint32, task uint64) (string, error) {
 	if err != nil || exec.GetFailureKind() != kind {
 		return "", err
 	}
-	b, err := s.read(keyTask(tableEntry, key.Job, key.Task))
-	if err != nil || b == nil {
-		return "", err
-	}
-	entry := &raftlogv1.TaskEntry{}
-	err = proto.Unmarshal(b, entry)
-	return entry.Id, err
+	entry, err := s.entryOf(j, task)
+	return entry.GetId(), err
 }
 
 func keyFailure(job uint64, kind uint32) []byte {

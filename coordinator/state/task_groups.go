@@ -1,10 +1,8 @@
 package state
 
 import (
-	"encoding/binary"
 	"slices"
 
-	"github.com/cockroachdb/pebble/v2"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/batchyard/batchyard/internal/batcherr"
@@ -21,71 +19,59 @@ type Selected struct {
 	Last     uint64
 }
 
-// SelectTasks looks at up to limit tasks of a job, those after the number given.
-func (s *Store) SelectTasks(jobUID, after uint64, by *apiv1.TaskSelection, limit int) (out Selected, err error) {
+// SelectTasks looks at up to limit tasks of a job, those of the span.
+func (s *Store) SelectTasks(jobUID uint64, span TaskSpan, by *apiv1.TaskSelection, limit int) (out Selected, err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	failed := by.GetFailed() || by.GetFailureCode() != "" || by.ExitCode != nil
-	table := byte(tableEntry)
-	if failed {
-		table = tableExecution
+	j := s.jobByUID[jobUID]
+	if j == nil {
+		return Selected{}, nil
 	}
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: keyTask(table, jobUID, after+1), UpperBound: prefixEnd(keyNumber(table, jobUID))})
+	span.Failed = by.GetFailed() || by.GetFailureCode() != "" || by.ExitCode != nil
+	w, err := s.walk(j, span)
 	if err != nil {
 		return Selected{}, err
 	}
-	defer it.Close()
-	for it.First(); it.Valid(); it.Next() {
+	defer w.close()
+	for w.next() {
 		if out.Examined == limit {
 			return out, nil
 		}
 		out.Examined++
-		out.Last = binary.BigEndian.Uint64(it.Key()[9:])
-		task := &raftlogv1.SelectedTask{Task: out.Last}
-		if failed {
-			exec := &raftlogv1.TaskExecution{}
-			if err := proto.Unmarshal(it.Value(), exec); err != nil {
+		out.Last = w.task
+		task := &raftlogv1.SelectedTask{Task: w.task}
+		if span.Failed {
+			exec, err := executionAt(w.execs, TaskKey{jobUID, w.task})
+			if err != nil {
 				return Selected{}, err
 			}
 			if !selects(by, exec) {
 				continue
 			}
-			task.Attempt = &exec.Attempt
+			task.Attempt = proto.Uint32(exec.GetAttempt())
 		}
-		named, err := s.inRanges(TaskKey{jobUID, out.Last}, by.GetIdRanges())
-		if err != nil {
-			return Selected{}, err
-		}
-		if named {
+		if inRanges(w.entry.Id, by.GetIdRanges()) {
 			out.Tasks = append(out.Tasks, task)
 		}
 	}
 	out.Last = 0
-	return out, it.Error()
+	return out, w.err
 }
 
 // selects says whether a task failed in the way that is asked for.
 func selects(by *apiv1.TaskSelection, exec *raftlogv1.TaskExecution) bool {
 	code := by.GetFailureCode()
-	return exec.Phase == completed && !exec.Succeeded && (code == "" || exec.Failure.GetCode() == code) &&
+	return exec != nil && exec.Phase == completed && !exec.Succeeded && (code == "" || exec.Failure.GetCode() == code) &&
 		(by.ExitCode == nil || sameExit(by.ExitCode, exec.ExitCode))
 }
 
 // inRanges says whether a task's id is a number in one of the ranges; without any, it is.
-func (s *Store) inRanges(key TaskKey, ranges []*apiv1.TaskIdRange) (bool, error) {
+func inRanges(id string, ranges []*apiv1.TaskIdRange) bool {
 	if len(ranges) == 0 {
-		return true, nil
+		return true
 	}
-	b, err := s.read(keyTask(tableEntry, key.Job, key.Task))
-	if err != nil || b == nil {
-		return false, err
-	}
-	entry := &raftlogv1.TaskEntry{}
-	if err := proto.Unmarshal(b, entry); err != nil {
-		return false, err
-	}
-	n, numeric := numericID(entry.Id)
-	return numeric && slices.ContainsFunc(ranges, func(r *apiv1.TaskIdRange) bool { return r.Start <= n && n <= r.End }), nil
+	n, numeric := numericID(id)
+	return numeric && slices.ContainsFunc(ranges, func(r *apiv1.TaskIdRange) bool { return r.Start <= n && n <= r.End })
 }
 
 func (t *txn) actOnTasks(c *raftlogv1.ActOnTasks) Result {
@@ -103,7 +89,7 @@ func (t *txn) actOnTasks(c *raftlogv1.ActOnTasks) Result {
 	done := 0
 	for _, selected := range c.Tasks {
 		key := TaskKey{j.rec.Uid, selected.Task}
-		if t.get(keyTask(tableEntry, key.Job, key.Task)) != nil && t.actOnTask(j, key, selected, c.Action) {
+		if t.exists(j, key.Task) && t.actOnTask(j, key, selected, c.Action) {
 			done++
 		}
 	}

@@ -34,7 +34,7 @@ func (c *chooser) actOnTasks(job string) any {
 func (f *farm) selected(job uint64, by *apiv1.TaskSelection, limit int) (numbers []uint64, out []*raftlogv1.SelectedTask) {
 	after := uint64(0)
 	for {
-		found, err := f.s.SelectTasks(job, after, by, limit)
+		found, err := f.s.SelectTasks(job, TaskSpan{After: after}, by, limit)
 		require.NoError(f.t, err)
 		require.LessOrEqual(f.t, found.Examined, limit)
 		for _, one := range found.Tasks {

@@ -331,7 +331,11 @@ type TaskSelection struct {
 	FailureCode string `protobuf:"bytes,2,opt,name=failure_code,json=failureCode,proto3" json:"failure_code,omitempty"`
 	ExitCode    *int32 `protobuf:"varint,3,opt,name=exit_code,json=exitCode,proto3,oneof" json:"exit_code,omitempty"`
 	// Tasks whose ids are numbers in one of these ranges; leading zeros do not count.
-	IdRanges      []*TaskIdRange `protobuf:"bytes,4,rep,name=id_ranges,json=idRanges,proto3" json:"id_ranges,omitempty"`
+	IdRanges []*TaskIdRange `protobuf:"bytes,4,rep,name=id_ranges,json=idRanges,proto3" json:"id_ranges,omitempty"`
+	// Elements of this task array, and of those the ones from one index to another, both included.
+	ArrayId       string `protobuf:"bytes,5,opt,name=array_id,json=arrayId,proto3" json:"array_id,omitempty"`
+	FirstIndex    *int64 `protobuf:"varint,6,opt,name=first_index,json=firstIndex,proto3,oneof" json:"first_index,omitempty"`
+	LastIndex     *int64 `protobuf:"varint,7,opt,name=last_index,json=lastIndex,proto3,oneof" json:"last_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -392,6 +396,27 @@ func (x *TaskSelection) GetIdRanges() []*TaskIdRange {
 		return x.IdRanges
 	}
 	return nil
+}
+
+func (x *TaskSelection) GetArrayId() string {
+	if x != nil {
+		return x.ArrayId
+	}
+	return ""
+}
+
+func (x *TaskSelection) GetFirstIndex() int64 {
+	if x != nil && x.FirstIndex != nil {
+		return *x.FirstIndex
+	}
+	return 0
+}
+
+func (x *TaskSelection) GetLastIndex() int64 {
+	if x != nil && x.LastIndex != nil {
+		return *x.LastIndex
+	}
+	return 0
 }
 
 type ActOnTasksProgress struct {
@@ -470,14 +495,21 @@ const file_batchyard_api_v1_task_groups_proto_rawDesc = "" +
 	"\x11ActOnTasksRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x129\n" +
 	"\x06action\x18\x02 \x01(\x0e2!.batchyard.api.v1.TaskGroupActionR\x06action\x12=\n" +
-	"\tselection\x18\x03 \x01(\v2\x1f.batchyard.api.v1.TaskSelectionR\tselection\"\xb6\x01\n" +
+	"\tselection\x18\x03 \x01(\v2\x1f.batchyard.api.v1.TaskSelectionR\tselection\"\xba\x02\n" +
 	"\rTaskSelection\x12\x16\n" +
 	"\x06failed\x18\x01 \x01(\bR\x06failed\x12!\n" +
 	"\ffailure_code\x18\x02 \x01(\tR\vfailureCode\x12 \n" +
 	"\texit_code\x18\x03 \x01(\x05H\x00R\bexitCode\x88\x01\x01\x12:\n" +
-	"\tid_ranges\x18\x04 \x03(\v2\x1d.batchyard.api.v1.TaskIdRangeR\bidRangesB\f\n" +
+	"\tid_ranges\x18\x04 \x03(\v2\x1d.batchyard.api.v1.TaskIdRangeR\bidRanges\x12\x19\n" +
+	"\barray_id\x18\x05 \x01(\tR\aarrayId\x12$\n" +
+	"\vfirst_index\x18\x06 \x01(\x03H\x01R\n" +
+	"firstIndex\x88\x01\x01\x12\"\n" +
 	"\n" +
-	"_exit_code\"D\n" +
+	"last_index\x18\a \x01(\x03H\x02R\tlastIndex\x88\x01\x01B\f\n" +
+	"\n" +
+	"_exit_codeB\x0e\n" +
+	"\f_first_indexB\r\n" +
+	"\v_last_index\"D\n" +
 	"\x12ActOnTasksProgress\x12\x12\n" +
 	"\x04done\x18\x01 \x01(\x03R\x04done\x12\x1a\n" +
 	"\bexamined\x18\x02 \x01(\x03R\bexamined*\x95\x01\n" +
