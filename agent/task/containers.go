@@ -69,17 +69,17 @@ type contained struct {
 
 // containedOf says what an attempt's container needs; nil for one without.
 func (r *Runner) containedOf(a *attempt) *contained {
-	if a.spec.GetTask().GetContainerSettings() == nil {
+	if a.own.GetTask().GetContainerSettings() == nil {
 		return nil
 	}
 	env := r.environmentOf(a)
 	env.Base = nil // what the machine's programs need is not what the image's need
-	return &contained{line: commandLine(a.assignment, a.spec), env: env, slots: a.slots, of: r.book.slots}
+	return &contained{line: commandLine(a.assignment, a.own), env: env, slots: a.slots, of: r.book.slots}
 }
 
 // mayBeContained says whether the attempt's command may run in a container: it is not known of one that was found at the supervisor.
 func (a *attempt) mayBeContained() bool {
-	return a.spec == nil || a.spec.GetTask().GetContainerSettings() != nil
+	return a.spec == nil || a.own.GetTask().GetContainerSettings() != nil
 }
 
 var errNoContainers = batcherr.New(batcherr.KindInternal, batcherr.CodeContainerMiscError, "The node's agent can't run containers.")
@@ -184,7 +184,7 @@ func (r *Runner) settled(a *attempt, exit Exited, s Settled) {
 
 // discard removes what may be left of a container of which nothing more is to be heard: one that was made and never started.
 func (r *Runner) discard(a *attempt) {
-	if a.spec.GetTask().GetContainerSettings() == nil || r.cfg.Containers == nil {
+	if a.own.GetTask().GetContainerSettings() == nil || r.cfg.Containers == nil {
 		return
 	}
 	ref := a.ref

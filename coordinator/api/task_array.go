@@ -314,7 +314,7 @@ func (c *elementCheck) one(e *sweep.Element) error {
 	if err := checkDisplayName("task.displayName", name); err != nil {
 		return err
 	}
-	if err := checkCommandLine("task.commandLine", filled.CommandLine); err != nil {
+	if err := checkCommandLine("task.commandLine", filled.CommandLine, filled.ContainerSettings != nil); err != nil {
 		return err
 	}
 	return c.core.checkSpec(filled, c.job)
