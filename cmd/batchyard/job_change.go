@@ -27,6 +27,7 @@ type jobFlags struct {
 	wallClock    durationFlag
 	terminate    bool
 	dependencies bool
+	preemptible  bool
 	env          []string
 	metadata     []string
 }
@@ -62,6 +63,7 @@ func (o *jobFlags) register(flags *pflag.FlagSet) {
 	flags.Var(&o.wallClock, "max-wall-clock", "end the job after this time (default no limit)")
 	flags.BoolVar(&o.terminate, "terminate-when-complete", false, "end the job when all its tasks are complete; an empty job ends at once")
 	flags.BoolVar(&o.dependencies, "dependencies", false, "tasks may depend on other tasks")
+	flags.BoolVar(&o.preemptible, "preemptible", false, "let its running tasks be stopped, and queued again, for tasks of jobs of a higher priority")
 	flags.StringArrayVarP(&o.env, "env", "e", nil, "NAME=VALUE for the environment of every task; repeatable")
 	flags.StringArrayVar(&o.metadata, "metadata", nil, "NAME=VALUE; repeatable")
 }
@@ -115,6 +117,9 @@ func (o *jobFlags) into(job *apiv1.Job) error {
 	}
 	if o.dependencies {
 		job.UsesTaskDependencies = proto.Bool(true)
+	}
+	if o.preemptible {
+		job.AllowTaskPreemption = proto.Bool(true)
 	}
 	env, err := environment(o.env)
 	if err != nil {

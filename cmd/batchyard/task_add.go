@@ -28,6 +28,7 @@ type taskFlags struct {
 	uploads   []string
 	apps      []string
 	dependsOn []string
+	near      string
 }
 
 func (t *taskFlags) register(flags *pflag.FlagSet) {
@@ -35,6 +36,7 @@ func (t *taskFlags) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&t.shell, "shell", false, "let /bin/sh interpret the command")
 	flags.StringArrayVarP(&t.env, "env", "e", nil, "NAME=VALUE for the task's environment; repeatable")
 	t.slots = newInt32Flag(flags, "slots", "task slots that the task takes (default 1)")
+	flags.StringVar(&t.near, "near", "", "node that it is best run on; another does it where that is busy or gone")
 	t.retries = newInt32Flag(flags, "retries", "run it again up to this often if it fails; -1 is no limit (default the job's)")
 	flags.Var(&t.wallClock, "max-wall-clock", "stop it after this time (default no limit)")
 	flags.Var(&t.retention, "retention", "keep its files on the node for this time (default 7d)")
@@ -202,6 +204,9 @@ func (t *taskFlags) task(ctx context.Context, s *session, command []string) (*ap
 	t.slots.into(&task.RequiredSlots)
 	if len(t.dependsOn) > 0 {
 		task.DependsOn = &apiv1.TaskDependencies{TaskIds: t.dependsOn}
+	}
+	if t.near != "" {
+		task.AffinityInfo = &apiv1.AffinityInfo{AffinityId: "TVM:" + t.near}
 	}
 	constraints := &apiv1.TaskConstraints{MaxWallClockTime: t.wallClock.proto(), RetentionTime: t.retention.proto()}
 	t.retries.into(&constraints.MaxTaskRetryCount)

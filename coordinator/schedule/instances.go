@@ -76,11 +76,8 @@ func (p *planner) placeInstances(group []*cursor) {
 func (p *planner) assignInstances(c *cursor, r *state.Run, nodes []int) {
 	plan := &raftlogv1.InstancesPlan{Job: c.job.UID, Task: r.First}
 	for _, node := range nodes {
-		p.kept[node] = true
+		p.keep(node)
 		plan.Nodes = append(plan.Nodes, &raftlogv1.InstanceNode{Node: p.nodes[node].UID, Incarnation: p.nodes[node].Incarnation})
-	}
-	for free, bucket := range p.buckets {
-		p.buckets[free] = slices.DeleteFunc(bucket, func(node int) bool { return p.kept[node] })
 	}
 	p.several = append(p.several, plan)
 	p.placed += len(nodes)

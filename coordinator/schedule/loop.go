@@ -30,13 +30,15 @@ type Loop struct {
 	dirty map[state.PoolKey]bool
 	// Pools with nodes that sit on tasks ahead of their slots.
 	watched map[state.PoolKey]bool
+	// When what runs in a pool was last looked at for what gives way.
+	preempted map[state.PoolKey]time.Time
 }
 
 // Run places tasks until ctx ends. An error is one of the proposer and ends the term.
 func (l *Loop) Run(ctx context.Context) error {
 	w := l.State.Watch()
 	defer w.Close()
-	l.pace, l.dirty, l.watched = newPace(), map[state.PoolKey]bool{}, map[state.PoolKey]bool{}
+	l.pace, l.dirty, l.watched, l.preempted = newPace(), map[state.PoolKey]bool{}, map[state.PoolKey]bool{}, map[state.PoolKey]time.Time{}
 	l.markAll()
 	tick := time.NewTicker(stuckAfter)
 	defer tick.Stop()
@@ -90,7 +92,8 @@ func (l *Loop) pass(ctx context.Context) error {
 			continue
 		}
 		room.Nodes = slices.DeleteFunc(room.Nodes, func(n state.NodeRoom) bool { return !l.Connected(n.UID) })
-		plans, instances := Plan(room, l.pace.observe(room.Nodes, now), l.turn)
+		p := place(room, l.pace.observe(room.Nodes, now), l.turn)
+		plans, instances := p.result(), p.several
 		several.Tasks = append(several.Tasks, instances...)
 		placed := 0
 		for _, plan := range instances {
@@ -105,6 +108,9 @@ func (l *Loop) pass(ctx context.Context) error {
 			again[key] = true
 		}
 		if err := l.retract(ctx, key, room, now); err != nil {
+			return err
+		}
+		if err := l.preempt(ctx, room, p, now); err != nil {
 			return err
 		}
 	}

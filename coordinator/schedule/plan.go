@@ -6,6 +6,7 @@ import (
 	"sort"
 
 	"github.com/batchyard/batchyard/coordinator/state"
+	"github.com/batchyard/batchyard/internal/lifecycle"
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
 )
@@ -18,15 +19,23 @@ const maxTasksPerPass = 4096
 // allows (attempts a node). It returns the plans of the nodes that get something, and those of multi-instance tasks, which come before others of their
 // priority.
 func Plan(room state.PoolRoom, ahead map[uint64]int, turn int) ([]*raftlogv1.NodePlan, []*raftlogv1.InstancesPlan) {
+	p := place(room, ahead, turn)
+	return p.result(), p.several
+}
+
+// place makes the plan. What it has not placed is left in the room's queues.
+func place(room state.PoolRoom, ahead map[uint64]int, turn int) *planner {
 	p := newPlanner(room)
 	if p.placeFree(room, turn); p.claim != nil {
-		return p.result(), p.several
+		return p
 	}
 	p.openAhead(ahead)
 	for _, group := range byPriority(room.Jobs) {
-		p.placeGroup(group, turn, p.takeAhead)
+		if p.placeGroup(group, turn, p.takeAhead); room.Preempts(group[0].job.Priority) && p.wants(group) {
+			break // what gives way must not go before
+		}
 	}
-	return p.result(), p.several
+	return p
 }
 
 // placeFree places what has room, down to a priority at which a multi-instance task has a claim.
@@ -36,6 +45,9 @@ func (p *planner) placeFree(room state.PoolRoom, turn int) {
 			return
 		}
 		p.placeGroup(group, turn, p.takeFree)
+		if room.Preempts(group[0].job.Priority) && p.wants(group) {
+			p.reserve()
+		}
 	}
 }
 
@@ -96,10 +108,18 @@ func (c *cursor) take(r *state.Run) {
 type planner struct {
 	nodes []state.NodeRoom
 	pack  bool
-	// buckets[f] lists the nodes (by index) with f free slots.
+	// free is how many slots each node has left, less than 0 where it holds more than it has slots for.
+	free []int
+	// buckets[f] lists the nodes (by index) with f free slots, and some that had.
 	buckets [][]int
 	most    int
-	ahead   []aheadNode
+	// largest is how many slots the largest node has.
+	largest int32
+	// reserved is what the nodes have free that have to be left to tasks for which something is being stopped there.
+	reserved map[int]int
+	// ids finds nodes by their ids, once one was asked for.
+	ids   map[string]int
+	ahead []aheadNode
 	// kept are the nodes that get nothing more: they are, or are to become, one task's alone.
 	kept   map[int]bool
 	plans  map[int]*raftlogv1.NodePlan
@@ -114,8 +134,9 @@ type aheadNode struct{ node, left int }
 
 func newPlanner(room state.PoolRoom) *planner {
 	p := &planner{nodes: room.Nodes, pack: room.Fill == apiv1.NodeFillType_NODE_FILL_TYPE_PACK, plans: map[int]*raftlogv1.NodePlan{}, kept: map[int]bool{}}
-	p.instances = room.Instances
+	p.instances, p.free = room.Instances, make([]int, len(room.Nodes))
 	for i, n := range room.Nodes {
+		p.largest = max(p.largest, n.Slots)
 		if n.Exclusive {
 			p.kept[i] = true
 			continue
@@ -126,6 +147,7 @@ func newPlanner(room state.PoolRoom) *planner {
 }
 
 func (p *planner) put(node, free int) {
+	p.free[node] = free
 	if free <= 0 {
 		return
 	}
@@ -134,6 +156,22 @@ func (p *planner) put(node, free int) {
 	}
 	p.buckets[free] = append(p.buckets[free], node)
 	p.most = max(p.most, free)
+}
+
+// keep gives the node nothing more.
+func (p *planner) keep(node int) {
+	p.kept[node] = true
+	p.free[node] = 0
+}
+
+// some says whether a node has so many free slots. It takes those off the front of the bucket that had.
+func (p *planner) some(free int) bool {
+	bucket := p.buckets[free]
+	for len(bucket) > 0 && p.free[bucket[0]] != free {
+		bucket = bucket[1:]
+	}
+	p.buckets[free] = bucket
+	return len(bucket) > 0
 }
 
 // placeGroup places tasks of jobs of equal priority in turns until none fits.
@@ -196,13 +234,18 @@ func (p *planner) takeFree(j *state.JobQueue, r *state.Run) (int, bool) {
 	if r.Instances > 0 {
 		return 0, false
 	}
+	if r.Affinity != "" {
+		if node, ok := p.takeNear(j, r, need); ok {
+			return node, true
+		}
+	}
 	if r.Exclusive {
 		return p.takeWhole(j, r, need)
 	}
 	if r.Dedicated || len(j.Barred) > 0 {
 		return p.takeChosen(j, r, need)
 	}
-	for p.most > 0 && len(p.buckets[p.most]) == 0 {
+	for p.most > 0 && !p.some(p.most) {
 		p.most--
 	}
 	if need > p.most {
@@ -210,13 +253,29 @@ func (p *planner) takeFree(j *state.JobQueue, r *state.Run) (int, bool) {
 	}
 	free := p.most
 	if p.pack {
-		for free = need; len(p.buckets[free]) == 0; free++ {
+		for free = need; !p.some(free); free++ {
 		}
 	}
 	bucket := p.buckets[free]
 	node := bucket[0]
 	p.buckets[free] = bucket[1:]
 	p.put(node, free-need)
+	return node, true
+}
+
+// takeNear takes the node that the tasks of the run are best run on, if they can run there now.
+func (p *planner) takeNear(j *state.JobQueue, r *state.Run, need int) (int, bool) {
+	if p.ids == nil {
+		p.ids = make(map[string]int, len(p.nodes))
+		for i, n := range p.nodes {
+			p.ids[lifecycle.IDKey(n.ID)] = i
+		}
+	}
+	node, ok := p.ids[r.Affinity]
+	if !ok || r.Exclusive || p.free[node] < need || !p.allowed(node, j, r) {
+		return 0, false
+	}
+	p.put(node, p.free[node]-need) // and leave it in the bucket where it was
 	return node, true
 }
 
@@ -234,7 +293,7 @@ func (p *planner) takeChosen(j *state.JobQueue, r *state.Run, need int) (int, bo
 	}
 	for free := first; free != last && free >= need && free <= p.most; free += step {
 		for i, node := range p.buckets[free] {
-			if p.allowed(node, j, r) {
+			if p.free[node] == free && p.allowed(node, j, r) {
 				p.buckets[free] = slices.Delete(p.buckets[free], i, i+1)
 				p.put(node, free-need)
 				return node, true
@@ -249,11 +308,11 @@ func (p *planner) takeWhole(j *state.JobQueue, r *state.Run, need int) (int, boo
 	for free := p.most; free > 0; free-- {
 		for i, node := range p.buckets[free] {
 			n := p.nodes[node]
-			if !p.allowed(node, j, r) || int(n.Slots) < need {
+			if p.free[node] != free || !p.allowed(node, j, r) || int(n.Slots) < need {
 				continue
 			}
 			p.buckets[free] = slices.Delete(p.buckets[free], i, i+1)
-			p.kept[node] = true
+			p.keep(node)
 			return node, n.Held == 0 && p.plans[node] == nil
 		}
 	}

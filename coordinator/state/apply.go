@@ -130,6 +130,8 @@ func (t *txn) dispatch(cmd *raftlogv1.Command) Result {
 		return t.reactivateTask(c.ReactivateTask)
 	case *raftlogv1.Command_ActOnTasks:
 		return t.actOnTasks(c.ActOnTasks)
+	case *raftlogv1.Command_PreemptTasks:
+		return t.preemptTasks(c.PreemptTasks)
 	}
 	if r, ok := t.dispatchJob(cmd); ok {
 		return r

@@ -247,6 +247,7 @@ func (t *txn) stopHeld(j *job, key TaskKey) {
 			continue
 		}
 		h.Stopping = true
+		n.stopping += h.Slots
 		t.putProto(keyHeld(uid, key), &h.NodeTask)
 		t.events.stopping(n, AttemptKey{key, h.Attempt})
 	}

@@ -30,7 +30,7 @@ func (t *txn) newNode(p *pool, id, provider string, dedicated bool) *node {
 		Node: &apiv1.Node{
 			Id: id, State: apiv1.NodeState_NODE_STATE_CREATING, StateTransitionTime: now, AllocationTime: now,
 			SchedulingState: apiv1.SchedulingState_SCHEDULING_STATE_ENABLED,
-			AffinityId:      "TVM:" + id, VmSize: p.rec.Pool.VmSize, IsDedicated: &dedicated,
+			AffinityId:      affinityID(id), VmSize: p.rec.Pool.VmSize, IsDedicated: &dedicated,
 			VirtualMachineInfo: &apiv1.VirtualMachineInfo{ImageReference: p.rec.Pool.GetVirtualMachineConfiguration().GetImageReference()},
 		},
 	})

@@ -188,6 +188,7 @@ func TestDamagedTablesAreRefused(t *testing.T) {
 
 func FuzzDecodeRun(f *testing.F) {
 	f.Add(encodeRun(Run{First: 3, Last: 9, Spec: 2, Slots: 1, Fresh: true}))
+	f.Add(encodeRun(Run{First: 3, Last: 9, Spec: 2, Slots: 1, Instances: 4, Affinity: "n1"}))
 	f.Add([]byte{0x80})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decodeRun(3, b)

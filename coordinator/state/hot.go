@@ -37,6 +37,8 @@ type node struct {
 	totals *raftlogv1.NodeTotals
 	held   map[TaskKey]*held
 	used   int32 // slots of what it holds
+	// stopping are slots of what it holds and is to stop.
+	stopping int32
 	// exclusive is how many of what it holds want the node for themselves.
 	exclusive int
 	// sites are the jobs with a preparation task that have been here and are not over.

@@ -31,6 +31,7 @@ type storedTask struct {
 	// instances is on how many nodes it runs; several: as a multi-instance task.
 	instances int
 	several   bool
+	affinity  string
 }
 
 // storedTasks reads all tasks of a job from the tables.
@@ -64,6 +65,7 @@ func freshTask(t require.TestingT, s *Store, j *job, entry *raftlogv1.TaskEntry)
 	spec, err := s.specOf(j, task.entry.Spec)
 	require.NoError(t, err)
 	task.slots = int64(max(1, spec.GetRequiredSlots()))
+	task.affinity = affinityOf(spec)
 	task.instances, task.several = 1, spec.MultiInstanceSettings != nil
 	if task.several {
 		task.instances = int(max(1, spec.MultiInstanceSettings.GetNumberOfInstances()))
@@ -183,12 +185,14 @@ func checkQueue(t require.TestingT, j *job, tasks map[uint64]*storedTask) {
 		for n := r.First; n <= r.Last; n++ {
 			task := tasks[n]
 			require.NotNil(t, task, "queued task %d does not exist", n)
-			require.Equal(t, Run{Spec: task.entry.Spec, Slots: int32(task.slots), Fresh: task.fresh}, Run{Spec: r.Spec, Slots: r.Slots, Fresh: r.Fresh})
+			require.Equal(t, Run{Spec: task.entry.Spec, Slots: int32(task.slots), Fresh: task.fresh, Affinity: task.affinity},
+				Run{Spec: r.Spec, Slots: r.Slots, Fresh: r.Fresh, Affinity: r.Affinity})
 			require.Equal(t, j.arrayNumber(n), r.Array)
 			require.Equal(t, task.several, r.Instances > 0)
 			require.EqualValues(t, task.instances, max(1, r.Instances))
 			places += uint64(task.instances)
-			require.Equal(t, n == managerTask && j.rec.Job.JobManagerTask != nil, r.Exclusive)
+			manager := j.rec.Job.JobManagerTask
+			require.Equal(t, n == managerTask && manager != nil && unlessFalse(manager.RunExclusive), r.Exclusive)
 			queuedTasks[n] = true
 		}
 		sum += r.Last - r.First + 1
@@ -336,15 +340,18 @@ func checkNodes(t require.TestingT, s *Store) {
 	})
 	require.Equal(t, count, len(s.nodes))
 	for uid, n := range s.nodes {
-		var used int32
+		var used, stopping int32
 		for key, h := range n.held {
+			if h.Stopping {
+				stopping += h.Slots
+			}
 			require.False(t, h.Exclusive && len(n.held) > 1, "an exclusive task is not alone")
 			used += h.Slots
 			j := s.jobByUID[key.Job]
 			require.NotNil(t, j, "a held task's job is gone")
 			require.Contains(t, j.held[key], uid)
 		}
-		require.Equal(t, used, n.used)
+		require.Equal(t, []int32{used, stopping}, []int32{n.used, n.stopping})
 		for j := range n.sites {
 			require.NotNil(t, s.jobByUID[j].sites[uid])
 		}

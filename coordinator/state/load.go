@@ -215,6 +215,9 @@ func (s *Store) loadHeld() error {
 func (h *hot) link(n *node, t TaskKey, task *held) {
 	n.held[t] = task
 	n.used += task.Slots
+	if task.Stopping {
+		n.stopping += task.Slots
+	}
 	if task.Exclusive {
 		n.exclusive++
 	}
@@ -231,6 +234,9 @@ func (h *hot) unlink(n *node, t TaskKey) {
 	task := n.held[t]
 	delete(n.held, t)
 	n.used -= task.Slots
+	if task.Stopping {
+		n.stopping -= task.Slots
+	}
 	if task.Exclusive {
 		n.exclusive--
 	}

@@ -68,7 +68,7 @@ func (w *twin) applySome(c *chooser) (reactivated bool) {
 	var entry [][]byte
 	for range rapid.IntRange(1, 4).Draw(w.t, "commands") {
 		cmd := c.command()
-		reactivated = reactivated || cmd.GetReactivateTask() != nil
+		reactivated = reactivated || cmd.GetReactivateTask() != nil || cmd.GetActOnTasks() != nil
 		entry = append(entry, marshal(w.t, cmd))
 	}
 	w.apply(entry)

@@ -20,6 +20,8 @@ type Run struct {
 	Instances int32
 	// Array is the first number of the task array that the tasks are elements of; 0: of none.
 	Array uint64
+	// Affinity is the node on which the tasks are best run, by its id in lower case; empty: any.
+	Affinity string
 }
 
 // queue holds the runs of a job in the order of task numbers, and counts their tasks.
@@ -134,6 +136,7 @@ const (
 	runExclusive
 	runDedicated
 	runInstances // their number follows the flags
+	runAffinity  // the node's id is the rest
 )
 
 func encodeRun(r Run) []byte {
@@ -150,13 +153,16 @@ func encodeRun(r Run) []byte {
 	if r.Instances > 0 {
 		flags |= runInstances
 	}
-	b := binary.AppendUvarint(make([]byte, 0, 16), r.Last-r.First)
+	if r.Affinity != "" {
+		flags |= runAffinity
+	}
+	b := binary.AppendUvarint(make([]byte, 0, 16+len(r.Affinity)), r.Last-r.First)
 	b = binary.AppendUvarint(b, uint64(r.Spec))
 	b = binary.AppendUvarint(b, uint64(r.Slots))
 	if b = append(b, flags); r.Instances > 0 {
 		b = binary.AppendUvarint(b, uint64(r.Instances))
 	}
-	return b
+	return append(b, r.Affinity...)
 }
 
 func decodeRun(first uint64, b []byte) (Run, error) {
@@ -177,11 +183,15 @@ func decodeRun(first uint64, b []byte) (Run, error) {
 		v, n := binary.Uvarint(b)
 		instances, b = v, b[max(n, 0):]
 	}
+	affinity := ""
+	if flags&runAffinity != 0 {
+		affinity, b = string(b), nil
+	}
 	if len(b) != 0 {
 		return Run{}, fmt.Errorf("run of queued tasks at %d: %d bytes are left", first, len(b))
 	}
 	return Run{
-		First: first, Last: first + fields[0], Spec: uint32(fields[1]), Slots: int32(fields[2]), Instances: int32(instances),
+		First: first, Last: first + fields[0], Spec: uint32(fields[1]), Slots: int32(fields[2]), Instances: int32(instances), Affinity: affinity,
 		Fresh: flags&runFresh != 0, Exclusive: flags&runExclusive != 0, Dedicated: flags&runDedicated != 0,
 	}, nil
 }

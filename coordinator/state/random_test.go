@@ -28,7 +28,7 @@ func (c *chooser) command() *raftlogv1.Command {
 		c.scheduleChange, c.stepSchedule, c.stepSchedule, c.addArray, c.addItems,
 	}
 	for range 4 {
-		kinds = append(kinds, c.assign, c.assign, c.assignInstances, c.report, c.report, c.report, c.taskChange)
+		kinds = append(kinds, c.assign, c.assign, c.assignInstances, c.report, c.report, c.report, c.taskChange, c.preempt)
 	}
 	return command(c.now, rapid.SampledFrom(kinds).Draw(c.T, "kind")())
 }
@@ -164,7 +164,8 @@ func (c *chooser) createJob() any {
 	prepare, release := c.jobTasks()
 	return &raftlogv1.CreateJob{AutoPoolId: c.autoPoolID(), Job: &apiv1.Job{
 		JobPreparationTask: prepare, JobReleaseTask: release, JobManagerTask: c.manager(),
-		Id: c.among("job", "j1", "j1", "J1", "j2", "s"), PoolInfo: c.poolInfo(2), UsesTaskDependencies: &uses,
+		AllowTaskPreemption: proto.Bool(c.chance("gives way", 2)),
+		Id:                  c.among("job", "j1", "j1", "J1", "j2", "s"), PoolInfo: c.poolInfo(2), UsesTaskDependencies: &uses,
 		OnTaskFailure:      rapid.SampledFrom([]apiv1.TaskFailureMode{0, 1, 1, 2}).Draw(c.T, "failure"),
 		OnAllTasksComplete: rapid.SampledFrom([]apiv1.AllTasksCompleteMode{0, 1, 1, 1, 2}).Draw(c.T, "complete"),
 	}}
@@ -233,13 +234,14 @@ func (c *chooser) specs() [][]byte {
 	return [][]byte{
 		taskSpec(), taskSpec(withRetries(1)), taskSpec(withSlots(2), withExit(exit)), taskSpec(withSlots(-7)),
 		{}, {0xff, 0xff, 0xff}, taskSpec(withInstances(2)), taskSpec(withInstances(3), withRetries(1)), taskSpec(withInstances(-1)),
+		taskSpec(withAffinity("tvm:N1")), taskSpec(withAffinity("n1"), withInstances(2)),
 	}
 }
 
 func (c *chooser) addTasks() any {
 	cmd := &raftlogv1.AddTasks{JobId: c.jobID(), Specs: c.specs()}
 	for range rapid.IntRange(0, 5).Draw(c.T, "tasks") {
-		task := &raftlogv1.NewTask{Id: c.taskID(), Spec: rapid.SampledFrom([]uint32{0, 0, 0, 1, 2, 3, 4, 5, 6, 6, 6, 7, 8, 9}).Draw(c.T, "spec")}
+		task := &raftlogv1.NewTask{Id: c.taskID(), Spec: rapid.SampledFrom([]uint32{0, 0, 0, 1, 2, 3, 4, 5, 6, 6, 6, 7, 8, 9, 9, 10, 11}).Draw(c.T, "spec")}
 		if c.chance("depends", 2) {
 			task.DependsOn = c.dependencies()
 		}

@@ -287,7 +287,7 @@ func (t *txn) enqueue(j *job, key TaskKey, spec uint32) {
 // runOf is the run of one task.
 func (t *txn) runOf(j *job, task uint64, spec uint32) Run {
 	s := t.spec(j, spec)
-	r := Run{First: task, Last: task, Spec: spec, Slots: slotsOf(s), Instances: instancesOf(s), Array: j.arrayNumber(task)}
+	r := Run{First: task, Last: task, Spec: spec, Slots: slotsOf(s), Instances: instancesOf(s), Array: j.arrayNumber(task), Affinity: affinityOf(s)}
 	if manager := j.rec.Job.JobManagerTask; manager != nil && task == managerTask {
 		r.Exclusive = unlessFalse(manager.RunExclusive)
 		r.Dedicated = !unlessFalse(manager.AllowLowPriorityNode)

@@ -22,6 +22,8 @@ type NodeRoom struct {
 	// Slots of everything that it holds, and how many attempts; both count also what is being stopped.
 	Used int32
 	Held int
+	// Slots of what is being stopped.
+	Stopping int32
 	// Exclusive: it holds a task that wants it for itself.
 	Exclusive, Dedicated bool
 }
@@ -48,9 +50,15 @@ type PoolRoom struct {
 	Fill apiv1.NodeFillType
 	// Instances: multi-instance tasks can run in it.
 	Instances bool
-	Nodes     []NodeRoom
-	Jobs      []JobQueue
+	// Preemptible: jobs hold slots that give way to those of a higher priority than Lowest.
+	Preemptible bool
+	Lowest      int32
+	Nodes       []NodeRoom
+	Jobs        []JobQueue
 }
+
+// Preempts says whether something in the pool gives way to jobs of the priority.
+func (r *PoolRoom) Preempts(priority int32) bool { return r.Preemptible && priority > r.Lowest }
 
 // Room returns the nodes of a pool that can be given tasks and the jobs that have tasks for them, with at most maxTasks tasks (in at most
 // maxTasks runs) a job.
@@ -70,12 +78,15 @@ func (p *pool) room(maxTasks int) PoolRoom {
 		if j.queue.count > 0 && j.rec.Job.State == jobActive {
 			room.Jobs = append(room.Jobs, jobQueue(j, maxTasks))
 		}
+		if priority := j.rec.Job.GetPriority(); j.preemptible() && (!room.Preemptible || priority < room.Lowest) {
+			room.Preemptible, room.Lowest = true, priority
+		}
 	}
 	sort.Slice(room.Jobs, func(a, b int) bool { return room.Jobs[a].UID < room.Jobs[b].UID })
 	p.nodes.Ascend(func(n *node) bool {
 		if n.ready() {
 			room.Nodes = append(room.Nodes, NodeRoom{
-				UID: n.rec.Uid, Incarnation: n.rec.Incarnation, ID: n.rec.Node.Id, Slots: n.rec.Slots, Used: n.used, Held: len(n.held),
+				UID: n.rec.Uid, Incarnation: n.rec.Incarnation, ID: n.rec.Node.Id, Slots: n.rec.Slots, Used: n.used, Held: len(n.held), Stopping: n.stopping,
 				Exclusive: n.exclusive > 0, Dedicated: n.rec.Node.GetIsDedicated(),
 			})
 		}

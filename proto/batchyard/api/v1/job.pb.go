@@ -3050,7 +3050,7 @@ const file_batchyard_api_v1_job_proto_rawDesc = "" +
 	"\tsubnet_id\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\bsubnetId\x12Q\n" +
 	"\x17skip_withdraw_from_vnet\x18\x02 \x01(\bB\x15\x8a\xe7\x18\x11\n" +
 	"\x0f2024-07-01.20.0H\x00R\x14skipWithdrawFromVNet\x88\x01\x01B\x1a\n" +
-	"\x18_skip_withdraw_from_vnet\"\xc3\x0f\n" +
+	"\x18_skip_withdraw_from_vnet\"\x80\x0f\n" +
 	"\x03Job\x12\x16\n" +
 	"\x02id\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\x02id\x12)\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\vdisplayName\x12A\n" +
@@ -3064,8 +3064,8 @@ const file_batchyard_api_v1_job_proto_rawDesc = "" +
 	"\x0eprevious_state\x18\n" +
 	" \x01(\x0e2\x1a.batchyard.api.v1.JobStateB\x06\x8a\xe7\x18\x02 \x01R\rpreviousState\x12g\n" +
 	"\x1eprevious_state_transition_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x06\x8a\xe7\x18\x02 \x01R\x1bpreviousStateTransitionTime\x12\x1f\n" +
-	"\bpriority\x18\f \x01(\x05H\x01R\bpriority\x88\x01\x01\x12z\n" +
-	"\x15allow_task_preemption\x18\r \x01(\bBA\x8a\xe7\x18=0\x01:9running tasks are not stopped for jobs of higher priorityH\x02R\x13allowTaskPreemption\x88\x01\x01\x121\n" +
+	"\bpriority\x18\f \x01(\x05H\x01R\bpriority\x88\x01\x01\x127\n" +
+	"\x15allow_task_preemption\x18\r \x01(\bH\x02R\x13allowTaskPreemption\x88\x01\x01\x121\n" +
 	"\x12max_parallel_tasks\x18\x0e \x01(\x05H\x03R\x10maxParallelTasks\x88\x01\x01\x12B\n" +
 	"\vconstraints\x18\x0f \x01(\v2 .batchyard.api.v1.JobConstraintsR\vconstraints\x12R\n" +
 	"\x10job_manager_task\x18\x10 \x01(\v2 .batchyard.api.v1.JobManagerTaskB\x06\x8a\xe7\x18\x02 \x01R\x0ejobManagerTask\x12^\n" +
@@ -3082,10 +3082,10 @@ const file_batchyard_api_v1_job_proto_rawDesc = "" +
 	"\x17_uses_task_dependenciesB\v\n" +
 	"\t_priorityB\x18\n" +
 	"\x16_allow_task_preemptionB\x15\n" +
-	"\x13_max_parallel_tasks\"\xf3\x05\n" +
+	"\x13_max_parallel_tasks\"\xb0\x05\n" +
 	"\x10JobUpdateOptions\x12\x1f\n" +
-	"\bpriority\x18\x01 \x01(\x05H\x00R\bpriority\x88\x01\x01\x12z\n" +
-	"\x15allow_task_preemption\x18\x02 \x01(\bBA\x8a\xe7\x18=0\x01:9running tasks are not stopped for jobs of higher priorityH\x01R\x13allowTaskPreemption\x88\x01\x01\x121\n" +
+	"\bpriority\x18\x01 \x01(\x05H\x00R\bpriority\x88\x01\x01\x127\n" +
+	"\x15allow_task_preemption\x18\x02 \x01(\bH\x01R\x13allowTaskPreemption\x88\x01\x01\x121\n" +
 	"\x12max_parallel_tasks\x18\x03 \x01(\x05H\x02R\x10maxParallelTasks\x88\x01\x01\x12B\n" +
 	"\vconstraints\x18\x04 \x01(\v2 .batchyard.api.v1.JobConstraintsR\vconstraints\x127\n" +
 	"\tpool_info\x18\x05 \x01(\v2\x1a.batchyard.api.v1.PoolInfoR\bpoolInfo\x12^\n" +

@@ -2278,7 +2278,7 @@ var File_batchyard_api_v1_task_proto protoreflect.FileDescriptor
 
 const file_batchyard_api_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x1bbatchyard/api/v1/task.proto\x12\x10batchyard.api.v1\x1a\"batchyard/api/v1/application.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a batchyard/api/v1/execution.proto\x1a\x1ebatchyard/api/v1/explain.proto\x1a\x1ebatchyard/api/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x10\n" +
+	"\x1bbatchyard/api/v1/task.proto\x12\x10batchyard.api.v1\x1a\"batchyard/api/v1/application.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a batchyard/api/v1/execution.proto\x1a\x1ebatchyard/api/v1/explain.proto\x1a\x1ebatchyard/api/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaa\x10\n" +
 	"\x04Task\x12\x16\n" +
 	"\x02id\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\x02id\x12)\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\x06\x8a\xe7\x18\x02 \x01R\vdisplayName\x12\x18\n" +
@@ -2296,8 +2296,8 @@ const file_batchyard_api_v1_task_proto_rawDesc = "" +
 	"\x12container_settings\x18\r \x01(\v2'.batchyard.api.v1.TaskContainerSettingsB\x06\x8a\xe7\x18\x02 \x01R\x11containerSettings\x12M\n" +
 	"\x0eresource_files\x18\x0e \x03(\v2\x1e.batchyard.api.v1.ResourceFileB\x06\x8a\xe7\x18\x02 \x01R\rresourceFiles\x12G\n" +
 	"\foutput_files\x18\x0f \x03(\v2\x1c.batchyard.api.v1.OutputFileB\x06\x8a\xe7\x18\x02 \x01R\voutputFiles\x12_\n" +
-	"\x14environment_settings\x18\x10 \x03(\v2$.batchyard.api.v1.EnvironmentSettingB\x06\x8a\xe7\x18\x02 \x01R\x13environmentSettings\x12x\n" +
-	"\raffinity_info\x18\x11 \x01(\v2\x1e.batchyard.api.v1.AffinityInfoB3\x8a\xe7\x18/ \x010\x01:)any node with free slots may run the taskR\faffinityInfo\x12C\n" +
+	"\x14environment_settings\x18\x10 \x03(\v2$.batchyard.api.v1.EnvironmentSettingB\x06\x8a\xe7\x18\x02 \x01R\x13environmentSettings\x12K\n" +
+	"\raffinity_info\x18\x11 \x01(\v2\x1e.batchyard.api.v1.AffinityInfoB\x06\x8a\xe7\x18\x02 \x01R\faffinityInfo\x12C\n" +
 	"\vconstraints\x18\x12 \x01(\v2!.batchyard.api.v1.TaskConstraintsR\vconstraints\x122\n" +
 	"\x0erequired_slots\x18\x13 \x01(\x05B\x06\x8a\xe7\x18\x02 \x01H\x00R\rrequiredSlots\x88\x01\x01\x12K\n" +
 	"\ruser_identity\x18\x14 \x01(\v2\x1e.batchyard.api.v1.UserIdentityB\x06\x8a\xe7\x18\x02 \x01R\fuserIdentity\x12R\n" +

@@ -139,6 +139,7 @@ type Command struct {
 	//	*Command_DeleteApplication
 	//	*Command_ChangeApplication
 	//	*Command_ActOnTasks
+	//	*Command_PreemptTasks
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -690,6 +691,15 @@ func (x *Command) GetActOnTasks() *ActOnTasks {
 	return nil
 }
 
+func (x *Command) GetPreemptTasks() *PreemptTasks {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_PreemptTasks); ok {
+			return x.PreemptTasks
+		}
+	}
+	return nil
+}
+
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -914,6 +924,10 @@ type Command_ActOnTasks struct {
 	ActOnTasks *ActOnTasks `protobuf:"bytes,90,opt,name=act_on_tasks,json=actOnTasks,proto3,oneof"`
 }
 
+type Command_PreemptTasks struct {
+	PreemptTasks *PreemptTasks `protobuf:"bytes,91,opt,name=preempt_tasks,json=preemptTasks,proto3,oneof"`
+}
+
 func (*Command_PutAccount) isCommand_Kind() {}
 
 func (*Command_DeleteAccount) isCommand_Kind() {}
@@ -1023,6 +1037,8 @@ func (*Command_DeleteApplication) isCommand_Kind() {}
 func (*Command_ChangeApplication) isCommand_Kind() {}
 
 func (*Command_ActOnTasks) isCommand_Kind() {}
+
+func (*Command_PreemptTasks) isCommand_Kind() {}
 
 type PutAccount struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -3629,7 +3645,7 @@ var File_batchyard_raftlog_v1_commands_proto protoreflect.FileDescriptor
 
 const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\n" +
-	"#batchyard/raftlog/v1/commands.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a batchyard/api/v1/execution.proto\x1a&batchyard/raftlog/v1/application.proto\x1a!batchyard/raftlog/v1/arrays.proto\x1a#batchyard/raftlog/v1/failures.proto\x1a$batchyard/raftlog/v1/instances.proto\x1a\"batchyard/raftlog/v1/records.proto\x1a$batchyard/raftlog/v1/schedules.proto\"\xd3!\n" +
+	"#batchyard/raftlog/v1/commands.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a batchyard/api/v1/execution.proto\x1a&batchyard/raftlog/v1/application.proto\x1a!batchyard/raftlog/v1/arrays.proto\x1a#batchyard/raftlog/v1/failures.proto\x1a$batchyard/raftlog/v1/instances.proto\x1a\"batchyard/raftlog/v1/records.proto\x1a$batchyard/raftlog/v1/schedules.proto\"\x9e\"\n" +
 	"\aCommand\x12\x10\n" +
 	"\x03now\x18\x01 \x01(\x03R\x03now\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12C\n" +
@@ -3706,7 +3722,8 @@ const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\x12delete_application\x18Q \x01(\v2'.batchyard.raftlog.v1.DeleteApplicationH\x00R\x11deleteApplication\x12X\n" +
 	"\x12change_application\x18R \x01(\v2'.batchyard.raftlog.v1.ChangeApplicationH\x00R\x11changeApplication\x12D\n" +
 	"\fact_on_tasks\x18Z \x01(\v2 .batchyard.raftlog.v1.ActOnTasksH\x00R\n" +
-	"actOnTasksB\x06\n" +
+	"actOnTasks\x12I\n" +
+	"\rpreempt_tasks\x18[ \x01(\v2\".batchyard.raftlog.v1.PreemptTasksH\x00R\fpreemptTasksB\x06\n" +
 	"\x04kind\"a\n" +
 	"\n" +
 	"PutAccount\x12;\n" +
@@ -3996,30 +4013,31 @@ var file_batchyard_raftlog_v1_commands_proto_goTypes = []any{
 	(*UpdateTaskArray)(nil),                // 58: batchyard.raftlog.v1.UpdateTaskArray
 	(*ChangeApplication)(nil),              // 59: batchyard.raftlog.v1.ChangeApplication
 	(*ActOnTasks)(nil),                     // 60: batchyard.raftlog.v1.ActOnTasks
-	(*AccountRecord)(nil),                  // 61: batchyard.raftlog.v1.AccountRecord
-	(*JoinTokenRecord)(nil),                // 62: batchyard.raftlog.v1.JoinTokenRecord
-	(*v1.NodeFacts)(nil),                   // 63: batchyard.agent.v1.NodeFacts
-	(*MemberRecord)(nil),                   // 64: batchyard.raftlog.v1.MemberRecord
-	(*v11.Pool)(nil),                       // 65: batchyard.api.v1.Pool
-	(*v11.PoolUpdateOptions)(nil),          // 66: batchyard.api.v1.PoolUpdateOptions
-	(*v11.Conditions)(nil),                 // 67: batchyard.api.v1.Conditions
-	(*v11.PoolResizeOptions)(nil),          // 68: batchyard.api.v1.PoolResizeOptions
-	(*v11.NodeRemoveOptions)(nil),          // 69: batchyard.api.v1.NodeRemoveOptions
-	(*v11.ResizeError)(nil),                // 70: batchyard.api.v1.ResizeError
-	(v11.NodeDisableSchedulingOption)(0),   // 71: batchyard.api.v1.NodeDisableSchedulingOption
-	(v11.NodeState)(0),                     // 72: batchyard.api.v1.NodeState
-	(*v11.NodeError)(nil),                  // 73: batchyard.api.v1.NodeError
-	(*v11.Job)(nil),                        // 74: batchyard.api.v1.Job
-	(*v11.JobUpdateOptions)(nil),           // 75: batchyard.api.v1.JobUpdateOptions
-	(v11.DisableJobOption)(0),              // 76: batchyard.api.v1.DisableJobOption
-	(*v11.TaskDependencies)(nil),           // 77: batchyard.api.v1.TaskDependencies
-	(*v11.TaskConstraints)(nil),            // 78: batchyard.api.v1.TaskConstraints
-	(*v1.AttemptReport)(nil),               // 79: batchyard.agent.v1.AttemptReport
-	(*v1.AttemptRef)(nil),                  // 80: batchyard.agent.v1.AttemptRef
-	(*ApplicationRecord)(nil),              // 81: batchyard.raftlog.v1.ApplicationRecord
-	(*v11.PoolEnableAutoScaleOptions)(nil), // 82: batchyard.api.v1.PoolEnableAutoScaleOptions
-	(*v11.AutoScaleRun)(nil),               // 83: batchyard.api.v1.AutoScaleRun
-	(v11.NodeDeallocationOption)(0),        // 84: batchyard.api.v1.NodeDeallocationOption
+	(*PreemptTasks)(nil),                   // 61: batchyard.raftlog.v1.PreemptTasks
+	(*AccountRecord)(nil),                  // 62: batchyard.raftlog.v1.AccountRecord
+	(*JoinTokenRecord)(nil),                // 63: batchyard.raftlog.v1.JoinTokenRecord
+	(*v1.NodeFacts)(nil),                   // 64: batchyard.agent.v1.NodeFacts
+	(*MemberRecord)(nil),                   // 65: batchyard.raftlog.v1.MemberRecord
+	(*v11.Pool)(nil),                       // 66: batchyard.api.v1.Pool
+	(*v11.PoolUpdateOptions)(nil),          // 67: batchyard.api.v1.PoolUpdateOptions
+	(*v11.Conditions)(nil),                 // 68: batchyard.api.v1.Conditions
+	(*v11.PoolResizeOptions)(nil),          // 69: batchyard.api.v1.PoolResizeOptions
+	(*v11.NodeRemoveOptions)(nil),          // 70: batchyard.api.v1.NodeRemoveOptions
+	(*v11.ResizeError)(nil),                // 71: batchyard.api.v1.ResizeError
+	(v11.NodeDisableSchedulingOption)(0),   // 72: batchyard.api.v1.NodeDisableSchedulingOption
+	(v11.NodeState)(0),                     // 73: batchyard.api.v1.NodeState
+	(*v11.NodeError)(nil),                  // 74: batchyard.api.v1.NodeError
+	(*v11.Job)(nil),                        // 75: batchyard.api.v1.Job
+	(*v11.JobUpdateOptions)(nil),           // 76: batchyard.api.v1.JobUpdateOptions
+	(v11.DisableJobOption)(0),              // 77: batchyard.api.v1.DisableJobOption
+	(*v11.TaskDependencies)(nil),           // 78: batchyard.api.v1.TaskDependencies
+	(*v11.TaskConstraints)(nil),            // 79: batchyard.api.v1.TaskConstraints
+	(*v1.AttemptReport)(nil),               // 80: batchyard.agent.v1.AttemptReport
+	(*v1.AttemptRef)(nil),                  // 81: batchyard.agent.v1.AttemptRef
+	(*ApplicationRecord)(nil),              // 82: batchyard.raftlog.v1.ApplicationRecord
+	(*v11.PoolEnableAutoScaleOptions)(nil), // 83: batchyard.api.v1.PoolEnableAutoScaleOptions
+	(*v11.AutoScaleRun)(nil),               // 84: batchyard.api.v1.AutoScaleRun
+	(v11.NodeDeallocationOption)(0),        // 85: batchyard.api.v1.NodeDeallocationOption
 }
 var file_batchyard_raftlog_v1_commands_proto_depIdxs = []int32{
 	2,   // 0: batchyard.raftlog.v1.Command.put_account:type_name -> batchyard.raftlog.v1.PutAccount
@@ -4077,56 +4095,57 @@ var file_batchyard_raftlog_v1_commands_proto_depIdxs = []int32{
 	42,  // 52: batchyard.raftlog.v1.Command.delete_application:type_name -> batchyard.raftlog.v1.DeleteApplication
 	59,  // 53: batchyard.raftlog.v1.Command.change_application:type_name -> batchyard.raftlog.v1.ChangeApplication
 	60,  // 54: batchyard.raftlog.v1.Command.act_on_tasks:type_name -> batchyard.raftlog.v1.ActOnTasks
-	61,  // 55: batchyard.raftlog.v1.PutAccount.record:type_name -> batchyard.raftlog.v1.AccountRecord
-	62,  // 56: batchyard.raftlog.v1.PutJoinToken.record:type_name -> batchyard.raftlog.v1.JoinTokenRecord
-	63,  // 57: batchyard.raftlog.v1.UseJoinToken.facts:type_name -> batchyard.agent.v1.NodeFacts
-	64,  // 58: batchyard.raftlog.v1.PutMember.record:type_name -> batchyard.raftlog.v1.MemberRecord
-	65,  // 59: batchyard.raftlog.v1.CreatePool.pool:type_name -> batchyard.api.v1.Pool
-	66,  // 60: batchyard.raftlog.v1.UpdatePool.update:type_name -> batchyard.api.v1.PoolUpdateOptions
-	67,  // 61: batchyard.raftlog.v1.UpdatePool.conditions:type_name -> batchyard.api.v1.Conditions
-	67,  // 62: batchyard.raftlog.v1.DeletePool.conditions:type_name -> batchyard.api.v1.Conditions
-	68,  // 63: batchyard.raftlog.v1.ResizePool.options:type_name -> batchyard.api.v1.PoolResizeOptions
-	67,  // 64: batchyard.raftlog.v1.ResizePool.conditions:type_name -> batchyard.api.v1.Conditions
-	67,  // 65: batchyard.raftlog.v1.StopPoolResize.conditions:type_name -> batchyard.api.v1.Conditions
-	69,  // 66: batchyard.raftlog.v1.RemoveNodes.options:type_name -> batchyard.api.v1.NodeRemoveOptions
-	67,  // 67: batchyard.raftlog.v1.RemoveNodes.conditions:type_name -> batchyard.api.v1.Conditions
-	70,  // 68: batchyard.raftlog.v1.FinishResize.errors:type_name -> batchyard.api.v1.ResizeError
-	63,  // 69: batchyard.raftlog.v1.NodeHello.facts:type_name -> batchyard.agent.v1.NodeFacts
-	71,  // 70: batchyard.raftlog.v1.SetNodeScheduling.option:type_name -> batchyard.api.v1.NodeDisableSchedulingOption
-	72,  // 71: batchyard.raftlog.v1.ActOnNode.target:type_name -> batchyard.api.v1.NodeState
-	0,   // 72: batchyard.raftlog.v1.ActOnNode.option:type_name -> batchyard.raftlog.v1.NodeActionOption
-	72,  // 73: batchyard.raftlog.v1.SetNodeState.state:type_name -> batchyard.api.v1.NodeState
-	73,  // 74: batchyard.raftlog.v1.SetNodeState.errors:type_name -> batchyard.api.v1.NodeError
-	74,  // 75: batchyard.raftlog.v1.CreateJob.job:type_name -> batchyard.api.v1.Job
-	75,  // 76: batchyard.raftlog.v1.UpdateJob.update:type_name -> batchyard.api.v1.JobUpdateOptions
-	67,  // 77: batchyard.raftlog.v1.UpdateJob.conditions:type_name -> batchyard.api.v1.Conditions
-	67,  // 78: batchyard.raftlog.v1.DeleteJob.conditions:type_name -> batchyard.api.v1.Conditions
-	76,  // 79: batchyard.raftlog.v1.DisableJob.option:type_name -> batchyard.api.v1.DisableJobOption
-	67,  // 80: batchyard.raftlog.v1.DisableJob.conditions:type_name -> batchyard.api.v1.Conditions
-	67,  // 81: batchyard.raftlog.v1.EnableJob.conditions:type_name -> batchyard.api.v1.Conditions
-	67,  // 82: batchyard.raftlog.v1.TerminateJob.conditions:type_name -> batchyard.api.v1.Conditions
-	77,  // 83: batchyard.raftlog.v1.NewTask.depends_on:type_name -> batchyard.api.v1.TaskDependencies
-	30,  // 84: batchyard.raftlog.v1.AddTasks.tasks:type_name -> batchyard.raftlog.v1.NewTask
-	78,  // 85: batchyard.raftlog.v1.UpdateTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	67,  // 86: batchyard.raftlog.v1.UpdateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	67,  // 87: batchyard.raftlog.v1.DeleteTask.conditions:type_name -> batchyard.api.v1.Conditions
-	67,  // 88: batchyard.raftlog.v1.TerminateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	67,  // 89: batchyard.raftlog.v1.ReactivateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	37,  // 90: batchyard.raftlog.v1.AssignTasks.nodes:type_name -> batchyard.raftlog.v1.NodePlan
-	38,  // 91: batchyard.raftlog.v1.NodePlan.tasks:type_name -> batchyard.raftlog.v1.PlannedTask
-	79,  // 92: batchyard.raftlog.v1.ReportAttempts.reports:type_name -> batchyard.agent.v1.AttemptReport
-	80,  // 93: batchyard.raftlog.v1.RetractTasks.attempts:type_name -> batchyard.agent.v1.AttemptRef
-	81,  // 94: batchyard.raftlog.v1.PutApplication.record:type_name -> batchyard.raftlog.v1.ApplicationRecord
-	82,  // 95: batchyard.raftlog.v1.EnableAutoScale.options:type_name -> batchyard.api.v1.PoolEnableAutoScaleOptions
-	67,  // 96: batchyard.raftlog.v1.EnableAutoScale.conditions:type_name -> batchyard.api.v1.Conditions
-	83,  // 97: batchyard.raftlog.v1.RecordAutoScale.run:type_name -> batchyard.api.v1.AutoScaleRun
-	46,  // 98: batchyard.raftlog.v1.RecordAutoScale.targets:type_name -> batchyard.raftlog.v1.AutoScaleTargets
-	84,  // 99: batchyard.raftlog.v1.AutoScaleTargets.deallocation:type_name -> batchyard.api.v1.NodeDeallocationOption
-	100, // [100:100] is the sub-list for method output_type
-	100, // [100:100] is the sub-list for method input_type
-	100, // [100:100] is the sub-list for extension type_name
-	100, // [100:100] is the sub-list for extension extendee
-	0,   // [0:100] is the sub-list for field type_name
+	61,  // 55: batchyard.raftlog.v1.Command.preempt_tasks:type_name -> batchyard.raftlog.v1.PreemptTasks
+	62,  // 56: batchyard.raftlog.v1.PutAccount.record:type_name -> batchyard.raftlog.v1.AccountRecord
+	63,  // 57: batchyard.raftlog.v1.PutJoinToken.record:type_name -> batchyard.raftlog.v1.JoinTokenRecord
+	64,  // 58: batchyard.raftlog.v1.UseJoinToken.facts:type_name -> batchyard.agent.v1.NodeFacts
+	65,  // 59: batchyard.raftlog.v1.PutMember.record:type_name -> batchyard.raftlog.v1.MemberRecord
+	66,  // 60: batchyard.raftlog.v1.CreatePool.pool:type_name -> batchyard.api.v1.Pool
+	67,  // 61: batchyard.raftlog.v1.UpdatePool.update:type_name -> batchyard.api.v1.PoolUpdateOptions
+	68,  // 62: batchyard.raftlog.v1.UpdatePool.conditions:type_name -> batchyard.api.v1.Conditions
+	68,  // 63: batchyard.raftlog.v1.DeletePool.conditions:type_name -> batchyard.api.v1.Conditions
+	69,  // 64: batchyard.raftlog.v1.ResizePool.options:type_name -> batchyard.api.v1.PoolResizeOptions
+	68,  // 65: batchyard.raftlog.v1.ResizePool.conditions:type_name -> batchyard.api.v1.Conditions
+	68,  // 66: batchyard.raftlog.v1.StopPoolResize.conditions:type_name -> batchyard.api.v1.Conditions
+	70,  // 67: batchyard.raftlog.v1.RemoveNodes.options:type_name -> batchyard.api.v1.NodeRemoveOptions
+	68,  // 68: batchyard.raftlog.v1.RemoveNodes.conditions:type_name -> batchyard.api.v1.Conditions
+	71,  // 69: batchyard.raftlog.v1.FinishResize.errors:type_name -> batchyard.api.v1.ResizeError
+	64,  // 70: batchyard.raftlog.v1.NodeHello.facts:type_name -> batchyard.agent.v1.NodeFacts
+	72,  // 71: batchyard.raftlog.v1.SetNodeScheduling.option:type_name -> batchyard.api.v1.NodeDisableSchedulingOption
+	73,  // 72: batchyard.raftlog.v1.ActOnNode.target:type_name -> batchyard.api.v1.NodeState
+	0,   // 73: batchyard.raftlog.v1.ActOnNode.option:type_name -> batchyard.raftlog.v1.NodeActionOption
+	73,  // 74: batchyard.raftlog.v1.SetNodeState.state:type_name -> batchyard.api.v1.NodeState
+	74,  // 75: batchyard.raftlog.v1.SetNodeState.errors:type_name -> batchyard.api.v1.NodeError
+	75,  // 76: batchyard.raftlog.v1.CreateJob.job:type_name -> batchyard.api.v1.Job
+	76,  // 77: batchyard.raftlog.v1.UpdateJob.update:type_name -> batchyard.api.v1.JobUpdateOptions
+	68,  // 78: batchyard.raftlog.v1.UpdateJob.conditions:type_name -> batchyard.api.v1.Conditions
+	68,  // 79: batchyard.raftlog.v1.DeleteJob.conditions:type_name -> batchyard.api.v1.Conditions
+	77,  // 80: batchyard.raftlog.v1.DisableJob.option:type_name -> batchyard.api.v1.DisableJobOption
+	68,  // 81: batchyard.raftlog.v1.DisableJob.conditions:type_name -> batchyard.api.v1.Conditions
+	68,  // 82: batchyard.raftlog.v1.EnableJob.conditions:type_name -> batchyard.api.v1.Conditions
+	68,  // 83: batchyard.raftlog.v1.TerminateJob.conditions:type_name -> batchyard.api.v1.Conditions
+	78,  // 84: batchyard.raftlog.v1.NewTask.depends_on:type_name -> batchyard.api.v1.TaskDependencies
+	30,  // 85: batchyard.raftlog.v1.AddTasks.tasks:type_name -> batchyard.raftlog.v1.NewTask
+	79,  // 86: batchyard.raftlog.v1.UpdateTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	68,  // 87: batchyard.raftlog.v1.UpdateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	68,  // 88: batchyard.raftlog.v1.DeleteTask.conditions:type_name -> batchyard.api.v1.Conditions
+	68,  // 89: batchyard.raftlog.v1.TerminateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	68,  // 90: batchyard.raftlog.v1.ReactivateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	37,  // 91: batchyard.raftlog.v1.AssignTasks.nodes:type_name -> batchyard.raftlog.v1.NodePlan
+	38,  // 92: batchyard.raftlog.v1.NodePlan.tasks:type_name -> batchyard.raftlog.v1.PlannedTask
+	80,  // 93: batchyard.raftlog.v1.ReportAttempts.reports:type_name -> batchyard.agent.v1.AttemptReport
+	81,  // 94: batchyard.raftlog.v1.RetractTasks.attempts:type_name -> batchyard.agent.v1.AttemptRef
+	82,  // 95: batchyard.raftlog.v1.PutApplication.record:type_name -> batchyard.raftlog.v1.ApplicationRecord
+	83,  // 96: batchyard.raftlog.v1.EnableAutoScale.options:type_name -> batchyard.api.v1.PoolEnableAutoScaleOptions
+	68,  // 97: batchyard.raftlog.v1.EnableAutoScale.conditions:type_name -> batchyard.api.v1.Conditions
+	84,  // 98: batchyard.raftlog.v1.RecordAutoScale.run:type_name -> batchyard.api.v1.AutoScaleRun
+	46,  // 99: batchyard.raftlog.v1.RecordAutoScale.targets:type_name -> batchyard.raftlog.v1.AutoScaleTargets
+	85,  // 100: batchyard.raftlog.v1.AutoScaleTargets.deallocation:type_name -> batchyard.api.v1.NodeDeallocationOption
+	101, // [101:101] is the sub-list for method output_type
+	101, // [101:101] is the sub-list for method input_type
+	101, // [101:101] is the sub-list for extension type_name
+	101, // [101:101] is the sub-list for extension extendee
+	0,   // [0:101] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_raftlog_v1_commands_proto_init() }
@@ -4196,6 +4215,7 @@ func file_batchyard_raftlog_v1_commands_proto_init() {
 		(*Command_DeleteApplication)(nil),
 		(*Command_ChangeApplication)(nil),
 		(*Command_ActOnTasks)(nil),
+		(*Command_PreemptTasks)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

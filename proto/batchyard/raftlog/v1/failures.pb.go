@@ -7,6 +7,7 @@
 package raftlogv1
 
 import (
+	v11 "github.com/batchyard/batchyard/proto/batchyard/agent/v1"
 	v1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -216,11 +217,57 @@ func (x *SelectedTask) GetAttempt() uint32 {
 	return 0
 }
 
+// PreemptTasks stops attempts of jobs that allow it, so that tasks of jobs of a higher priority have room; they are queued again. An attempt that has ended
+// meanwhile, or whose job allows it no more, is passed over.
+type PreemptTasks struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Attempts      []*v11.AttemptRef      `protobuf:"bytes,1,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreemptTasks) Reset() {
+	*x = PreemptTasks{}
+	mi := &file_batchyard_raftlog_v1_failures_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreemptTasks) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreemptTasks) ProtoMessage() {}
+
+func (x *PreemptTasks) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_raftlog_v1_failures_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreemptTasks.ProtoReflect.Descriptor instead.
+func (*PreemptTasks) Descriptor() ([]byte, []int) {
+	return file_batchyard_raftlog_v1_failures_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PreemptTasks) GetAttempts() []*v11.AttemptRef {
+	if x != nil {
+		return x.Attempts
+	}
+	return nil
+}
+
 var File_batchyard_raftlog_v1_failures_proto protoreflect.FileDescriptor
 
 const file_batchyard_raftlog_v1_failures_proto_rawDesc = "" +
 	"\n" +
-	"#batchyard/raftlog/v1/failures.proto\x12\x14batchyard.raftlog.v1\x1a\"batchyard/api/v1/task_groups.proto\"\x99\x01\n" +
+	"#batchyard/raftlog/v1/failures.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\"batchyard/api/v1/task_groups.proto\"\x99\x01\n" +
 	"\vFailureKind\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12 \n" +
 	"\texit_code\x18\x02 \x01(\x05H\x00R\bexitCode\x88\x01\x01\x12\x14\n" +
@@ -238,7 +285,9 @@ const file_batchyard_raftlog_v1_failures_proto_rawDesc = "" +
 	"\x04task\x18\x01 \x01(\x04R\x04task\x12\x1d\n" +
 	"\aattempt\x18\x02 \x01(\rH\x00R\aattempt\x88\x01\x01B\n" +
 	"\n" +
-	"\b_attemptBEZCgithub.com/batchyard/batchyard/proto/batchyard/raftlog/v1;raftlogv1b\x06proto3"
+	"\b_attempt\"J\n" +
+	"\fPreemptTasks\x12:\n" +
+	"\battempts\x18\x01 \x03(\v2\x1e.batchyard.agent.v1.AttemptRefR\battemptsBEZCgithub.com/batchyard/batchyard/proto/batchyard/raftlog/v1;raftlogv1b\x06proto3"
 
 var (
 	file_batchyard_raftlog_v1_failures_proto_rawDescOnce sync.Once
@@ -252,21 +301,24 @@ func file_batchyard_raftlog_v1_failures_proto_rawDescGZIP() []byte {
 	return file_batchyard_raftlog_v1_failures_proto_rawDescData
 }
 
-var file_batchyard_raftlog_v1_failures_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_batchyard_raftlog_v1_failures_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_batchyard_raftlog_v1_failures_proto_goTypes = []any{
 	(*FailureKind)(nil),     // 0: batchyard.raftlog.v1.FailureKind
 	(*ActOnTasks)(nil),      // 1: batchyard.raftlog.v1.ActOnTasks
 	(*SelectedTask)(nil),    // 2: batchyard.raftlog.v1.SelectedTask
-	(v1.TaskGroupAction)(0), // 3: batchyard.api.v1.TaskGroupAction
+	(*PreemptTasks)(nil),    // 3: batchyard.raftlog.v1.PreemptTasks
+	(v1.TaskGroupAction)(0), // 4: batchyard.api.v1.TaskGroupAction
+	(*v11.AttemptRef)(nil),  // 5: batchyard.agent.v1.AttemptRef
 }
 var file_batchyard_raftlog_v1_failures_proto_depIdxs = []int32{
-	3, // 0: batchyard.raftlog.v1.ActOnTasks.action:type_name -> batchyard.api.v1.TaskGroupAction
+	4, // 0: batchyard.raftlog.v1.ActOnTasks.action:type_name -> batchyard.api.v1.TaskGroupAction
 	2, // 1: batchyard.raftlog.v1.ActOnTasks.tasks:type_name -> batchyard.raftlog.v1.SelectedTask
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	5, // 2: batchyard.raftlog.v1.PreemptTasks.attempts:type_name -> batchyard.agent.v1.AttemptRef
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_raftlog_v1_failures_proto_init() }
@@ -282,7 +334,7 @@ func file_batchyard_raftlog_v1_failures_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_batchyard_raftlog_v1_failures_proto_rawDesc), len(file_batchyard_raftlog_v1_failures_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
