@@ -65,6 +65,7 @@ type session struct {
 	jobs      apiv1.JobServiceClient
 	schedules apiv1.JobScheduleServiceClient
 	tasks     apiv1.TaskServiceClient
+	arrays    apiv1.TaskArrayServiceClient
 	groups    apiv1.TaskGroupServiceClient
 	files     apiv1.FileServiceClient
 	apps      apiv1.ApplicationServiceClient
@@ -92,7 +93,7 @@ func (f *factory) connect() (*session, error) {
 	return &session{
 		Client: c, context: chosen,
 		pools: apiv1.NewPoolServiceClient(c), nodes: apiv1.NewNodeServiceClient(c),
-		jobs: apiv1.NewJobServiceClient(c), tasks: apiv1.NewTaskServiceClient(c),
+		jobs: apiv1.NewJobServiceClient(c), tasks: apiv1.NewTaskServiceClient(c), arrays: apiv1.NewTaskArrayServiceClient(c),
 		groups: apiv1.NewTaskGroupServiceClient(c),
 		files:  apiv1.NewFileServiceClient(c), apps: apiv1.NewApplicationServiceClient(c),
 		schedules: apiv1.NewJobScheduleServiceClient(c),

@@ -84,7 +84,7 @@ func newRootCommand(f *factory) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupWork, newRunCommand(f), newSubmitCommand(f), newJobCommand(f), newScheduleCommand(f), newTaskCommand(f))
+	add(groupWork, newRunCommand(f), newSubmitCommand(f), newJobCommand(f), newScheduleCommand(f), newTaskCommand(f), newArrayCommand(f))
 	add(groupFarm, newPoolCommand(f), newNodeCommand(f), newFileCommand(f), newAppCommand(f))
 	add(groupAccess, newContextCommand(f), newAccountCommand(f), newClusterCommand(f))
 	add(groupService, newDevCommand(f), newCoordinatorCommand(f), newAgentCommand(f))

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
@@ -47,7 +49,19 @@ Texts anywhere in the job, the tasks and the sweeps are templates: {{name}} is t
 {{job}}, the id of the job, {{index}}, the position of the task in its entry from 0, and {{store}}, the s3:// URL of the account's
 bucket. zip may be a list of groups, each of which varies on its own. In a sweep the last name varies fastest, zip after sweep.
 
-Durations are ISO 8601 (PT10M) or like 10m. Unknown properties are errors. A file makes at most 1,000,000 tasks.`
+An entry with array, in place of sweep and zip, is a task array: one object however many elements it has, added at once.
+
+    - id: "frame-{{index:05}}"   # text followed by {{index}}; the array is named after it: frame
+      commandLine: "render --frame {{index}}"
+      array: {first: 1, last: 100000, step: 1, atOnce: 50}   # up to 10,000,000 elements; atOnce limits how many run at once
+    - id: thumbs                 # elements are thumbs-0, thumbs-1, ...
+      commandLine: "convert in.png -resize 10% out.png"
+      resourceFiles: [{httpUrl: "{{store}}/{{item}}", filePath: in.png}]
+      array: {objects: pictures/}            # or items: [a, b], lines: FILE, csv: FILE (then {{COLUMN}}); files lie beside this one
+
+Its {{index}} is the number, or the place of the item from 0, {{item}} the item, {{array}} the array's id; array: {id: NAME, ...} names it.
+
+Durations are ISO 8601 (PT10M) or like 10m. Unknown properties are errors. A file makes at most 1,000,000 tasks, not counting elements of arrays.`
 
 func newJobFileTopic() *cobra.Command {
 	return &cobra.Command{Use: "job-file", Short: "The file that submit reads", Long: jobFileText}
@@ -105,7 +119,7 @@ func (o *submitOptions) run(ctx context.Context, f *factory, path string) error 
 		}
 		return s, err
 	}
-	file, err := o.parse(ctx, text, connect)
+	file, err := o.parse(ctx, f, path, text, connect)
 	if err != nil {
 		return usagef("%s: %w", path, err)
 	}
@@ -129,12 +143,12 @@ func (o *submitOptions) run(ctx context.Context, f *factory, path string) error 
 	return f.say("job %s created with %s", render.Plain(file.Job.GetId()), plural(file.Count(), "task"))
 }
 
-func (o *submitOptions) parse(ctx context.Context, text []byte, connect func() (*session, error)) (*jobfile.File, error) {
+func (o *submitOptions) parse(ctx context.Context, f *factory, path string, text []byte, connect func() (*session, error)) (*jobfile.File, error) {
 	set := map[string]string{}
 	if err := pairs("set", o.set, func(name, value string) { set[name] = value }); err != nil {
 		return nil, err
 	}
-	file, err := jobfile.Parse(text, jobfile.Options{Set: set, JobID: o.job, Lookup: func(name string) (string, bool, error) {
+	file, err := jobfile.Parse(text, jobfile.Options{Set: set, JobID: o.job, Sources: o.sources(ctx, f, path, connect), Lookup: func(name string) (string, bool, error) {
 		if name != "store" {
 			return "", false, nil
 		}
@@ -157,6 +171,25 @@ func (o *submitOptions) parse(ctx context.Context, text []byte, connect func() (
 	return file, nil
 }
 
+// sources are what arrays of the file are read from: files beside it, and the account's store.
+func (o *submitOptions) sources(ctx context.Context, f *factory, path string, connect func() (*session, error)) jobfile.Sources {
+	return jobfile.Sources{
+		ReadFile: func(name string) ([]byte, error) {
+			if !filepath.IsAbs(name) && path != "-" {
+				name = filepath.Join(filepath.Dir(path), name)
+			}
+			return os.ReadFile(name)
+		},
+		ListObjects: func(prefix string) ([]string, error) {
+			s, err := connect()
+			if err != nil {
+				return nil, err
+			}
+			return f.objectKeys(ctx, s, prefix)
+		},
+	}
+}
+
 func trimSlash(url string) string {
 	for len(url) > 0 && url[len(url)-1] == '/' {
 		url = url[:len(url)-1]
@@ -169,6 +202,16 @@ func (o *submitOptions) submit(ctx context.Context, f *factory, s *session, file
 	if _, err := s.jobs.CreateJob(ctx, &apiv1.CreateJobRequest{Job: creation(file)}); err != nil {
 		return err
 	}
+	for _, array := range file.Arrays {
+		if err := f.addArray(ctx, s, file.Job.GetId(), array); err != nil {
+			return fmt.Errorf("job %s is created, but array %s was not added whole: %w", file.Job.GetId(), array.GetId(), err)
+		}
+	}
+	return o.submitTasks(ctx, f, s, file)
+}
+
+// submitTasks adds the tasks that are no elements of arrays.
+func (o *submitOptions) submitTasks(ctx context.Context, f *factory, s *session, file *jobfile.File) error {
 	meter := f.newMeter("tasks added", int64(file.Count()), countUnit)
 	defer meter.finish()
 	var chunk []*apiv1.Task
@@ -246,6 +289,15 @@ func printPlan(f *factory, file *jobfile.File) error {
 	}
 	if err := write(&b, text); err != nil {
 		return err
+	}
+	for _, array := range file.Arrays {
+		text, err := marshal(array)
+		if err != nil {
+			return err
+		}
+		if err := write(&b, text); err != nil {
+			return err
+		}
 	}
 	for task, err := range file.Tasks() {
 		if err != nil {

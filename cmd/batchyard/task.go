@@ -26,9 +26,11 @@ func newTaskCommand(f *factory) *cobra.Command {
 
 type taskListOptions struct {
 	listFlags
-	failed bool
-	group  bool
-	state  string
+	failed  bool
+	group   bool
+	state   string
+	array   string
+	indices string
 }
 
 func newTaskListCommand(f *factory) *cobra.Command {
@@ -47,6 +49,8 @@ func newTaskListCommand(f *factory) *cobra.Command {
 	opts.register(cmd, 1000)
 	cmd.Flags().BoolVar(&opts.failed, "failed", false, "only tasks that failed")
 	cmd.Flags().BoolVar(&opts.group, "group", false, "with --failed: count the failures by code and exit code")
+	cmd.Flags().StringVar(&opts.array, "array", "", "only elements of this task array")
+	cmd.Flags().StringVar(&opts.indices, "range", "", "with --array: only elements with these indices, FIRST-LAST")
 	cmd.Flags().StringVar(&opts.state, "state", "", "only tasks in this state: active, preparing, running or completed")
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions([]string{"active", "preparing", "running", "completed"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -75,7 +79,14 @@ func (o *taskListOptions) run(ctx context.Context, f *factory, s *session, job s
 		}
 		return listFailures(ctx, f, s, job, flags.filter)
 	}
-	tasks, more, err := collect(ctx, flags, s.listTasks(job))
+	elements := &apiv1.ListTasksRequest{ArrayId: o.array}
+	if o.indices != "" {
+		var err error
+		if elements.FirstIndex, elements.LastIndex, err = indexRange(o.indices); err != nil {
+			return err
+		}
+	}
+	tasks, more, err := collect(ctx, flags, s.listElements(job, elements))
 	if err != nil {
 		return err
 	}
@@ -91,11 +102,18 @@ func (o *taskListOptions) run(ctx context.Context, f *factory, s *session, job s
 	})
 }
 
-func (s *session) listTasks(job string) func(context.Context, *apiv1.ListOptions) (page[*apiv1.Task], error) {
+// listElements lists those of a job's tasks that are elements of the array of a request, where it has one.
+func (s *session) listElements(job string, of *apiv1.ListTasksRequest) func(context.Context, *apiv1.ListOptions) (page[*apiv1.Task], error) {
 	return func(ctx context.Context, opts *apiv1.ListOptions) (page[*apiv1.Task], error) {
-		resp, err := s.tasks.ListTasks(ctx, &apiv1.ListTasksRequest{JobId: job, Options: opts})
+		resp, err := s.tasks.ListTasks(ctx, &apiv1.ListTasksRequest{
+			JobId: job, Options: opts, ArrayId: of.GetArrayId(), FirstIndex: of.FirstIndex, LastIndex: of.LastIndex,
+		})
 		return page[*apiv1.Task]{resp.GetTasks(), resp.GetNextPageToken()}, err
 	}
+}
+
+func (s *session) listTasks(job string) func(context.Context, *apiv1.ListOptions) (page[*apiv1.Task], error) {
+	return s.listElements(job, &apiv1.ListTasksRequest{})
 }
 
 func newTaskShowCommand(f *factory) *cobra.Command {

@@ -53,6 +53,7 @@ type taskAddOptions struct {
 	instances    int32
 	coordination string
 	common       []string
+	arrayFlags
 }
 
 func newTaskAddCommand(f *factory) *cobra.Command {
@@ -65,10 +66,17 @@ func newTaskAddCommand(f *factory) *cobra.Command {
 The command is not run by a shell unless --shell is given. A single argument is taken as the whole command line;
 several are quoted where needed, so that the program gets them as they are.
 
---file takes a task, or a list of tasks, in the JSON or YAML spelling of Azure Batch.`,
+--file takes a task, or a list of tasks, in the JSON or YAML spelling of Azure Batch.
+
+--array, --each-line, --each-row and --each-object make a task array: many tasks that are one object, added at once however many they are. Texts of its
+elements are templates: {{index}} is the number ({{index:04}} with leading zeros) or, of lines, rows and objects, the place from 0; {{item}} the line or
+the key; {{COLUMN}} a value of the row. The command finds the same in BATCHYARD_ARRAY_INDEX, BATCHYARD_ARRAY_ITEM and BATCHYARD_ARRAY_COLUMN, which are
+safe to use where a value may have spaces or quotes.`,
 		Example: `  batchyard task add work --id first -- /bin/echo hello
   batchyard task add work --id sum --shell --input in.csv=data/in.csv --upload sum.txt=results/ -- "cut -d, -f2 in.csv | paste -sd+ | bc > sum.txt"
-  batchyard task add work --file tasks.yaml`,
+  batchyard task add work --file tasks.yaml
+  batchyard task add work --id sim --array 1-1000000%50 -- simulate --seed {{index}}
+  batchyard task add work --id thumbs --each-object pictures/ --input in.png={{item}} --upload out.png={{item}}.small -- convert in.png -resize 10% out.png`,
 		Args:              atLeast(1),
 		ValidArgsFunction: completeIDs(f, jobIDs),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -77,7 +85,8 @@ several are quoted where needed, so that the program gets them as they are.
 	}
 	cmd.Flags().StringVar(&opts.id, "id", "", "id of the task")
 	cmd.Flags().StringVarP(&opts.file, "file", "f", "", "file with tasks; - is the standard input")
-	opts.register(cmd.Flags())
+	opts.taskFlags.register(cmd.Flags())
+	opts.arrayFlags.register(cmd.Flags())
 	cmd.Flags().Int32Var(&opts.instances, "instances", 0, "run it on so many nodes at once, as a multi-instance task")
 	cmd.Flags().StringVar(&opts.coordination, "coordination", "", "command line that prepares each of the nodes before the command runs on one of them")
 	cmd.Flags().StringArrayVar(&opts.common, "common-input", nil, "like --input, for all of the nodes: below AZ_BATCH_TASK_SHARED_DIR; repeatable")
@@ -86,6 +95,12 @@ several are quoted where needed, so that the program gets them as they are.
 }
 
 func (o *taskAddOptions) run(ctx context.Context, f *factory, s *session, args []string) error {
+	if array, err := o.wanted(); err != nil || array {
+		if err == nil {
+			err = o.runArray(ctx, f, s, args)
+		}
+		return err
+	}
 	tasks, err := o.tasks(ctx, f, s, args[1:])
 	if err != nil {
 		return err

@@ -17,9 +17,13 @@ type groupFlags struct {
 	code        string
 	exit        int32
 	ids         []string
+	array       string
+	indices     string
 }
 
 func (o *groupFlags) registerIDs(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.array, "array", "", "only elements of this task array")
+	cmd.Flags().StringVar(&o.indices, "range", "", "with --array: only elements with these indices, FIRST-LAST")
 	cmd.Flags().StringSliceVar(&o.ids, "ids", nil, "only tasks whose ids are these numbers: FIRST-LAST or NUMBER, separated by commas")
 }
 
@@ -30,12 +34,17 @@ func (o *groupFlags) registerFailures(cmd *cobra.Command) {
 
 // selection is what the flags select; given says whether any of them is there.
 func (o *groupFlags) selection(cmd *cobra.Command) (by *apiv1.TaskSelection, given bool, err error) {
-	by = &apiv1.TaskSelection{Failed: o.failed, FailureCode: o.code}
+	by = &apiv1.TaskSelection{Failed: o.failed, FailureCode: o.code, ArrayId: o.array}
+	if o.indices != "" {
+		if by.FirstIndex, by.LastIndex, err = indexRange(o.indices); err != nil {
+			return nil, false, err
+		}
+	}
 	if cmd.Flags().Changed("exit-code") {
 		by.ExitCode = &o.exit
 	}
 	by.IdRanges, err = idRanges(o.ids)
-	return by, o.all || o.failed || o.code != "" || by.ExitCode != nil || len(o.ids) > 0, err
+	return by, o.all || o.failed || o.code != "" || by.ExitCode != nil || len(o.ids) > 0 || o.array != "" || o.indices != "", err
 }
 
 // idRanges reads 1-500 or 777.

@@ -81,6 +81,19 @@ func (e *explainer) job() {
 			Remedy:  "It can start when one of them ends; a greater maxParallelTasks lets it start earlier.",
 		})
 	}
+	e.array()
+}
+
+func (e *explainer) array() {
+	a := e.s.Array
+	if a == nil || a.MaxParallel == 0 || a.Held < int(a.MaxParallel) || e.s.Holder != "" {
+		return
+	}
+	e.because(&apiv1.WaitReason{
+		Kind: apiv1.WaitReasonKind_WAIT_REASON_KIND_ARRAY_LIMIT, Ids: []string{a.Id}, Count: int64(a.Held),
+		Message: fmt.Sprintf("At most %d elements of the array %s run at once, and as many are with nodes.", a.MaxParallel, a.Id),
+		Remedy:  "It can start when one of them ends; a greater maxParallelTasks of the array lets it start earlier.",
+	})
 }
 
 func (e *explainer) pool(connected func(uint64) bool) {
@@ -214,6 +227,9 @@ func (e *explainer) emptyPool() {
 func (e *explainer) summarise() {
 	if len(e.out.Reasons) == 0 {
 		e.out.Summary = "Nothing keeps the task: it is about to be given to a node."
+		if ahead := e.out.AheadInJob + e.out.AheadInPool; ahead > 0 {
+			e.out.Summary = fmt.Sprintf("Nothing keeps the task but %d ready tasks ahead of it.", ahead)
+		}
 		return
 	}
 	first := e.out.Reasons[0]

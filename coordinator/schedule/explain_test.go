@@ -66,6 +66,13 @@ func TestExplain(t *testing.T) {
 		"parallel limit": {func(x *state.Situation) {
 			x.Job.Job.MaxParallelTasks, x.Job.Held = proto.Int32(3), 3
 		}, []apiv1.WaitReasonKind{limit}, false, "at most 3 tasks"},
+		"limit of an array": {func(x *state.Situation) {
+			x.Array = &state.ArrayInfo{TaskArrayRecord: &raftlogv1.TaskArrayRecord{Id: "sim", MaxParallel: 2}, Held: 2}
+		}, []apiv1.WaitReasonKind{apiv1.WaitReasonKind_WAIT_REASON_KIND_ARRAY_LIMIT}, false, "At most 2 elements of the array sim"},
+		"an array with room": {func(x *state.Situation) {
+			x.Array = &state.ArrayInfo{TaskArrayRecord: &raftlogv1.TaskArrayRecord{Id: "sim", MaxParallel: 2}, Held: 1}
+		}, nil, false, "about to"},
+		"what is ahead":    {func(x *state.Situation) { x.AheadInJob = 7 }, nil, false, "7 ready tasks ahead"},
 		"below the limit":  {func(x *state.Situation) { x.Job.Job.MaxParallelTasks, x.Job.Held = proto.Int32(3), 2 }, nil, false, "about to"},
 		"no pool":          {func(x *state.Situation) { x.Pool = nil }, []apiv1.WaitReasonKind{missing}, true, "pool p does not exist"},
 		"pool to be made":  {func(x *state.Situation) { x.Pool, x.PoolID = nil, "" }, []apiv1.WaitReasonKind{missing}, false, "not been made"},

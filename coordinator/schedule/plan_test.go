@@ -38,6 +38,18 @@ func allowed(j state.JobQueue, n int) state.JobQueue {
 	return j
 }
 
+// element is a run of elements of the array 1; limited says how many more of them may be with nodes.
+func element(first, last uint64) state.Run {
+	r := run(first, last, 1)
+	r.Array = 1
+	return r
+}
+
+func limited(j state.JobQueue, n int) state.JobQueue {
+	j.ArrayRoom = map[uint64]int{1: n}
+	return j
+}
+
 func TestPlan(t *testing.T) {
 	type jobs = []state.JobQueue
 	type nodes = []state.NodeRoom
@@ -82,6 +94,10 @@ func TestPlan(t *testing.T) {
 		"no slots counts as one": {nodes: nodes{node(1, 1, 0)}, jobs: jobs{sized(1, 0, run(1, 9, 0))}, want: map[uint64][]string{1: {"1.1"}}},
 		"no more than the job may": {
 			nodes: nodes{node(1, 9, 0)}, jobs: jobs{allowed(job(1, 0, 9), 2), allowed(job(2, 0, 9), 0)}, want: map[uint64][]string{1: {"1.1", "1.2"}},
+		},
+		"no more of an array than may run at once": {
+			nodes: nodes{node(1, 9, 0)}, jobs: jobs{limited(sized(1, 0, element(1, 4), element(6, 7), run(8, 8, 1)), 2)}, ahead: map[uint64]int{1: 9},
+			want: map[uint64][]string{1: {"1.1", "1.2", "1.8"}},
 		},
 		"ahead of free slots, in turns": {
 			nodes: nodes{node(1, 1, 1), node(2, 1, 1)}, jobs: jobs{job(1, 0, 9)}, ahead: map[uint64]int{1: 2, 2: 1},

@@ -265,6 +265,8 @@ type ArrayInfo struct {
 	Counts *raftlogv1.JobCounts
 	// Size is how many elements there are.
 	Size uint64
+	// Held is how many of them are with nodes.
+	Held int
 }
 
 // Tasks are the elements from one index to another.
@@ -282,7 +284,7 @@ func (a ArrayInfo) Tasks(first, last int64) TaskSpan {
 }
 
 func (a *array) info() ArrayInfo {
-	return ArrayInfo{TaskArrayRecord: a.rec, Counts: a.counts, Size: a.end() - a.rec.FirstTask - a.gone.count}
+	return ArrayInfo{TaskArrayRecord: a.rec, Counts: a.counts, Size: a.end() - a.rec.FirstTask - a.gone.count, Held: a.held}
 }
 
 // Array returns a task array of a job.

@@ -24,6 +24,8 @@ type Situation struct {
 	Number    uint64
 	// Room is what scheduling sees of the pool, where multi-instance tasks can run in it.
 	Room PoolRoom
+	// Array is the array that it is an element of; nil: it is none.
+	Array *ArrayInfo
 	// Holder is the id of the node that was given the task and has not started it.
 	Holder string
 	// Open are the first of the tasks that it depends on and that are not completed, or not there; Failed those that will not satisfy it as things are.
@@ -64,6 +66,10 @@ func (s *Store) Situation(account, jobID, taskID string) (out Situation, found b
 		return Situation{}, false, err
 	}
 	out = Situation{Task: info.Task, Phase: queued, Slots: slotsOf(info.Task), Job: j.info(), PoolID: j.poolID()}
+	if a := j.arrays.of(info.Key.Task); a != nil {
+		array := a.info()
+		out.Array = &array
+	}
 	out.Instances, out.Number = instancesOf(info.Task), info.Key.Task
 	if exec != nil {
 		out.Phase, out.OpenCount = exec.Phase, int64(exec.WaitingFor)

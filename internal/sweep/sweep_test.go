@@ -81,6 +81,19 @@ func TestTask(t *testing.T) {
 	require.Error(t, err)
 }
 
+func TestPartly(t *testing.T) {
+	find := func(name string) (string, bool, error) { return "{{x", name == "paths", nil }
+	keep := func(name string) bool { return name == NameIndex }
+	text, err := Partly("{{paths}} {{index:04}} {{ index }} {{{{", find, keep)
+	require.NoError(t, err)
+	require.Equal(t, "{{{{x {{index:04}} {{ index }} {{{{", text)
+	text, err = Text(text, (&Element{Index: 3}).Find)
+	require.NoError(t, err)
+	require.Equal(t, "{{x 0003 3 {{", text)
+	_, err = Partly("{{other}}", find, keep)
+	require.Error(t, err)
+}
+
 func FuzzText(f *testing.F) {
 	for _, seed := range []string{"{{index}}", "{{index:04}}{{{{", "{{", "}}", "{{{{{{item}}", "{{item:09}}"} {
 		f.Add(seed, "12")

@@ -26,7 +26,18 @@ func ValidName(name string) bool {
 type Find func(name string) (value string, found bool, err error)
 
 // Text replaces {{name}} and {{name:04}} (a whole number with leading zeros); {{{{ stands for two braces.
-func Text(text string, find Find) (string, error) {
+func Text(text string, find Find) (string, error) { return fill(text, find, nil) }
+
+// Partly is Text but for the names that are kept: their templates stay, and so do {{{{, for a later Text. What is filled in is not a template there.
+func Partly(text string, find Find, keep func(name string) bool) (string, error) {
+	return fill(text, find, keep)
+}
+
+func fill(text string, find Find, keep func(name string) bool) (string, error) {
+	braces, escape := "{{", strings.NewReplacer()
+	if keep != nil {
+		braces, escape = "{{{{", strings.NewReplacer("{{", "{{{{")
+	}
 	var b strings.Builder
 	for {
 		before, rest, found := strings.Cut(text, "{{")
@@ -35,7 +46,7 @@ func Text(text string, find Find) (string, error) {
 			return b.String(), nil
 		}
 		if after, escaped := strings.CutPrefix(rest, "{{"); escaped {
-			b.WriteString("{{")
+			b.WriteString(braces)
 			text = after
 			continue
 		}
@@ -43,11 +54,15 @@ func Text(text string, find Find) (string, error) {
 		if !closed {
 			return "", errors.New("{{ has no }}")
 		}
-		value, err := evaluate(inner, find)
-		if err != nil {
-			return "", err
+		if name, _, _ := strings.Cut(inner, ":"); keep != nil && keep(strings.TrimSpace(name)) {
+			b.WriteString("{{" + inner + "}}")
+		} else {
+			value, err := evaluate(inner, find)
+			if err != nil {
+				return "", err
+			}
+			b.WriteString(escape.Replace(value))
 		}
-		b.WriteString(value)
 		if b.Len() > MaxText {
 			return "", fmt.Errorf("the text grows over %d bytes", MaxText)
 		}

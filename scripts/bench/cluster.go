@@ -185,6 +185,9 @@ func million(ctx context.Context, b *bench) error {
 			Name: "leader memory per queued task", Value: (heap() - before) / float64(n), Unit: "bytes", Budget: 1000,
 			How: fmt.Sprintf("growth of the heap by %d queued tasks", n),
 		})
+		if err := array(ctx, b, c, n); err != nil {
+			return err
+		}
 		if err := listing(ctx, b, c, n); err != nil {
 			return err
 		}

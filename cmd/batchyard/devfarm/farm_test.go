@@ -165,7 +165,7 @@ func TestRestartGoesOnWhereItWas(t *testing.T) {
 	require.Contains(t, out, "again")
 }
 
-// The coordinator is killed in the middle of a job of 2,000 tasks. Each task writes a line when it runs: none may run twice, none be lost, and a
+// The coordinator is killed in the middle of a job of 2,000 tasks, half of them elements of an array. Each task writes a line when it runs: none may run twice, none be lost, and a
 // client that waits must not notice more than time. One more task runs all the while: it goes on while there is no coordinator.
 func TestKilledCoordinatorLosesNothing(t *testing.T) {
 	const tasks = 2000
@@ -177,7 +177,10 @@ tasks:
   - id: "t{{n:04}}"
     commandLine: "/bin/sh -c 'echo {{n}} >> %s; sleep 0.01'"
     sweep: {n: {first: 1, last: %d}}
-`, witness, tasks))
+  - id: "a{{index:04}}"
+    commandLine: "/bin/sh -c 'echo {{index}} >> %s; sleep 0.01'"
+    array: {first: %d, last: %d}
+`, witness, tasks/2, witness, tasks/2+1, tasks))
 	for _, args := range [][]string{
 		{"job", "create", "steady", "--pool", "default"},
 		{"task", "add", "steady", "--id", "beat", "--", "/bin/sh", "-c",

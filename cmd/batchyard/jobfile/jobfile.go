@@ -31,11 +31,14 @@ type Options struct {
 	JobID string
 	// Lookup finds names that the file does not define; it is asked once a name. nil: there are none.
 	Lookup func(name string) (value string, found bool, err error)
+	Sources
 }
 
 // File is a job with its tasks, not yet expanded.
 type File struct {
-	Job     *apiv1.Job
+	Job *apiv1.Job
+	// Arrays are the entries that the service expands.
+	Arrays  []*apiv1.TaskArray
 	entries []entry
 }
 
@@ -72,7 +75,7 @@ func Parse(text []byte, opts Options) (*File, error) {
 		return nil, err
 	}
 	global.own[nameJob] = f.Job.GetId()
-	return f, f.readTasks(parts["tasks"], global)
+	return f, f.readTasks(parts["tasks"], global, opts.Sources.orNone())
 }
 
 func readJob(node *yaml.Node, global *names, id string) (*apiv1.Job, error) {
@@ -93,7 +96,7 @@ func readJob(node *yaml.Node, global *names, id string) (*apiv1.Job, error) {
 	return job, nil
 }
 
-func (f *File) readTasks(node *yaml.Node, global *names) error {
+func (f *File) readTasks(node *yaml.Node, global *names, sources Sources) error {
 	if node == nil {
 		return nil
 	}
@@ -102,7 +105,22 @@ func (f *File) readTasks(node *yaml.Node, global *names) error {
 	}
 	total := 0
 	for _, item := range node.Content {
-		e, err := readEntry(item, global)
+		task, varied, err := splitEntry(item)
+		if err != nil {
+			return err
+		}
+		if spec := varied["array"]; spec != nil {
+			if len(varied) > 1 {
+				return problem(spec, "a task has an array, or sweep and zip, not both")
+			}
+			array, err := readArray(task, spec, global, sources)
+			if err != nil {
+				return err
+			}
+			f.Arrays = append(f.Arrays, array)
+			continue
+		}
+		e, err := readEntry(task, varied, global)
 		if err != nil {
 			return err
 		}
@@ -114,26 +132,31 @@ func (f *File) readTasks(node *yaml.Node, global *names) error {
 	return nil
 }
 
-func readEntry(node *yaml.Node, global *names) (entry, error) {
+// splitEntry takes what varies out of an entry.
+func splitEntry(node *yaml.Node) (task *yaml.Node, varied map[string]*yaml.Node, err error) {
 	if node.Kind != yaml.MappingNode {
-		return entry{}, problem(node, "expected a task")
+		return nil, nil, problem(node, "expected a task")
 	}
-	task := *node
+	task, varied = new(yaml.Node), map[string]*yaml.Node{}
+	*task = *node
 	task.Content = nil
-	varied := map[string]*yaml.Node{}
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key, value := node.Content[i], node.Content[i+1]
 		switch key.Value {
-		case "sweep", "zip":
+		case "sweep", "zip", "array":
 			if varied[key.Value] != nil {
-				return entry{}, problem(key, "%s comes twice", key.Value)
+				return nil, nil, problem(key, "%s comes twice", key.Value)
 			}
 			varied[key.Value] = value
 		default:
 			task.Content = append(task.Content, key, value)
 		}
 	}
-	e := entry{node: &task, names: global, count: 1}
+	return task, varied, nil
+}
+
+func readEntry(task *yaml.Node, varied map[string]*yaml.Node, global *names) (entry, error) {
+	e := entry{node: task, names: global, count: 1}
 	axes, err := readAxes(varied["sweep"], varied["zip"], global)
 	if err != nil {
 		return entry{}, err
@@ -141,25 +164,36 @@ func readEntry(node *yaml.Node, global *names) (entry, error) {
 	e.axes = axes
 	for _, a := range axes {
 		if e.count *= a.len(); e.count > MaxTasks { // both are at most MaxTasks: no overflow
-			return entry{}, problem(node, "the sweep makes more than %d tasks", MaxTasks)
+			return entry{}, problem(task, "the sweep makes more than %d tasks", MaxTasks)
 		}
 	}
 	return e, nil
 }
 
-// Count is the number of tasks in the file.
+// Elements is the number of elements of an array.
+func Elements(array *apiv1.TaskArray) int {
+	if r := array.GetRange(); r != nil {
+		return int((r.Last-r.First)/r.Step) + 1
+	}
+	return len(array.GetItems().GetItems())
+}
+
+// Count is the number of tasks in the file, with the elements of its arrays.
 func (f *File) Count() int {
 	total := 0
+	for _, array := range f.Arrays {
+		total += Elements(array)
+	}
 	for _, e := range f.entries {
 		total += e.count
 	}
 	return total
 }
 
-// Tasks yields the tasks in the order of the file; in a sweep the last axis varies fastest. The first mistake ends it.
+// Tasks yields the tasks that are no elements of arrays, in the order of the file; in a sweep the last axis varies fastest. The first mistake ends it.
 func (f *File) Tasks() iter.Seq2[*apiv1.Task, error] {
 	return func(yield func(*apiv1.Task, error) bool) {
-		seen := make(map[string]struct{}, f.Count())
+		seen := map[string]struct{}{}
 		for _, e := range f.entries {
 			for i := range e.count {
 				task, err := e.task(i)

@@ -171,13 +171,15 @@ func TestALargeSweep(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add(head + "parameters: {a: 1}\ntasks:\n- {id: \"{{x:03}}{{a}}{{index}}\", sweep: {x: {first: 1, last: 3}}, zip: [{y: [1, 2]}]}")
+	f.Add(head + "tasks: [{id: \"a-{{index:02}}\", commandLine: \"{{item}}{{{{\", array: {items: [1, x], atOnce: 2}}]")
+	f.Add(head + "tasks: [{id: a, array: {first: 1, last: 9223372036854775807, step: 5}}]")
 	f.Add(head + "tasks: [{id: \"{{{{\", sweep: {x: {first: -1.5, last: 1, step: 0.25}}}]")
 	f.Fuzz(func(t *testing.T, text string) {
 		file, err := jobfile.Parse([]byte(text), jobfile.Options{})
 		if err != nil {
 			return
 		}
-		require.LessOrEqual(t, file.Count(), jobfile.MaxTasks)
+		require.LessOrEqual(t, file.Count(), jobfile.MaxTasks+len(file.Arrays)*jobfile.MaxElements)
 		seen := map[string]bool{}
 		for task, err := range file.Tasks() {
 			if err != nil || len(seen) > 100 {
@@ -188,4 +190,51 @@ func FuzzParse(f *testing.F) {
 			seen[task.GetId()] = true
 		}
 	})
+}
+
+func TestArrays(t *testing.T) {
+	files := map[string]string{"seeds.csv": "model,seed\ngbm,1\nheston,2\n", "names.txt": "a\nb\n"}
+	opts := jobfile.Options{Sources: jobfile.Sources{
+		ReadFile:    func(name string) ([]byte, error) { return []byte(files[name]), nil },
+		ListObjects: func(prefix string) ([]string, error) { return []string{prefix + "1.png", prefix + "2.png"}, nil },
+	}}
+	file, err := jobfile.Parse([]byte(head+`
+parameters: {paths: "5{{"}
+tasks:
+- {id: "sim-{{index:03}}", commandLine: "run {{paths}} {{index}} {{{{", array: {first: 1, last: 9, step: 4, atOnce: 2}}
+- {id: "{{model}}", array: {id: m, csv: seeds.csv}, commandLine: "run {{model}} {{seed}}"}
+- {id: pictures, array: {objects: in/}, commandLine: "convert {{item}}"}
+- {id: names, array: {lines: names.txt}, commandLine: "greet {{item}}"}
+- {id: one, commandLine: "x"}
+`), opts)
+	require.NoError(t, err)
+	require.Len(t, file.Arrays, 4)
+	require.Equal(t, 3+2+2+2+1, file.Count())
+	sim := file.Arrays[0]
+	require.Equal(t, "sim", sim.Id)
+	require.Equal(t, "sim-{{index:03}}", sim.Task.Id)
+	require.Equal(t, "run 5{{{{ {{index}} {{{{", sim.Task.CommandLine)
+	require.EqualValues(t, 2, sim.MaxParallelTasks)
+	require.EqualValues(t, 4, sim.GetRange().Step)
+	require.Equal(t, []string{"model", "seed"}, file.Arrays[1].GetItems().Columns)
+	require.Equal(t, "in/2.png", file.Arrays[2].GetItems().Items[1].Values[0])
+	require.Equal(t, "pictures", file.Arrays[2].Id)
+	require.Empty(t, file.Arrays[2].Task.Id)
+
+	for text, want := range map[string]string{
+		`{id: a, array: {first: 1}}`:                                   "either first and last",
+		`{id: a, array: {first: 3, last: 1}}`:                          "0 <= first <= last",
+		`{id: a, array: {first: 1, last: 99999999}}`:                   "at most 10000000",
+		`{id: a, array: {items: []}}`:                                  "expected 1 to",
+		`{id: a, array: {items: [a], csv: x}}`:                         "either first and last",
+		`{id: "{{index}}", array: {first: 1, last: 2}}`:                "has no id",
+		`{id: a, sweep: {x: [1]}, array: {first: 1, last: 2}}`:         "not both",
+		`{id: a, commandLine: "{{item}}", array: {first: 1, last: 2}}`: "nothing has this name",
+		`{id: a, array: {first: x, last: 2}}`:                          "whole number",
+		`{id: a, array: {first: 1, last: 2, atOnce: -1}}`:              "atOnce",
+		`{id: a, array: {lines: none}}`:                                "no items",
+	} {
+		_, err := jobfile.Parse([]byte(head+"tasks: ["+text+"]"), opts)
+		require.ErrorContains(t, err, want, text)
+	}
 }

@@ -18,6 +18,8 @@ type names struct {
 	own    map[string]string
 	outer  *names
 	lookup func(name string) (string, bool, error)
+	// kept names are filled in by the service, for each element of an array.
+	kept map[string]bool
 }
 
 func (n *names) find(name string) (string, bool, error) {
@@ -38,6 +40,13 @@ func (n *names) find(name string) (string, bool, error) {
 		}
 	}
 	return "", false, nil
+}
+
+func (n *names) fill(text string) (string, error) {
+	if n.kept == nil {
+		return sweep.Text(text, n.find)
+	}
+	return sweep.Partly(text, n.find, func(name string) bool { return n.kept[name] })
 }
 
 // parameters reads the file's defaults and applies what was set from outside.
@@ -80,7 +89,7 @@ func fillTo(node *yaml.Node, n *names, depth int) (*yaml.Node, error) {
 	case node.Kind == yaml.AliasNode:
 		return nil, problem(node, "aliases (*name) are not allowed in a job file: use parameters")
 	case node.Kind == yaml.ScalarNode && strings.Contains(node.Value, "{{"):
-		text, err := sweep.Text(node.Value, n.find)
+		text, err := n.fill(node.Value)
 		if err != nil {
 			return nil, problem(node, "%v", err)
 		}

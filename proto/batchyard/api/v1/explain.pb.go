@@ -53,6 +53,8 @@ const (
 	WaitReasonKind_WAIT_REASON_KIND_NODES_AT_ONCE WaitReasonKind = 20
 	// The nodes that become free are kept for a multi-instance task.
 	WaitReasonKind_WAIT_REASON_KIND_NODES_KEPT WaitReasonKind = 21
+	// As many elements of its array are with nodes as may be at once.
+	WaitReasonKind_WAIT_REASON_KIND_ARRAY_LIMIT WaitReasonKind = 30
 )
 
 // Enum value maps for WaitReasonKind.
@@ -73,6 +75,7 @@ var (
 		12: "WAIT_REASON_KIND_WITH_NODE",
 		20: "WAIT_REASON_KIND_NODES_AT_ONCE",
 		21: "WAIT_REASON_KIND_NODES_KEPT",
+		30: "WAIT_REASON_KIND_ARRAY_LIMIT",
 	}
 	WaitReasonKind_value = map[string]int32{
 		"WAIT_REASON_KIND_UNSPECIFIED":       0,
@@ -90,6 +93,7 @@ var (
 		"WAIT_REASON_KIND_WITH_NODE":         12,
 		"WAIT_REASON_KIND_NODES_AT_ONCE":     20,
 		"WAIT_REASON_KIND_NODES_KEPT":        21,
+		"WAIT_REASON_KIND_ARRAY_LIMIT":       30,
 	}
 )
 
@@ -311,7 +315,7 @@ const file_batchyard_api_v1_explain_proto_rawDesc = "" +
 	"\x06remedy\x18\x03 \x01(\tR\x06remedy\x12\x10\n" +
 	"\x03ids\x18\x04 \x03(\tR\x03ids\x12\x14\n" +
 	"\x05count\x18\x05 \x01(\x03R\x05count\x12\x14\n" +
-	"\x05never\x18\x06 \x01(\bR\x05never*\x9d\x04\n" +
+	"\x05never\x18\x06 \x01(\bR\x05never*\xbf\x04\n" +
 	"\x0eWaitReasonKind\x12 \n" +
 	"\x1cWAIT_REASON_KIND_UNSPECIFIED\x10\x00\x12$\n" +
 	" WAIT_REASON_KIND_DEPENDENCY_OPEN\x10\x01\x12&\n" +
@@ -328,7 +332,8 @@ const file_batchyard_api_v1_explain_proto_rawDesc = "" +
 	"\x1eWAIT_REASON_KIND_NO_FREE_SLOTS\x10\v\x12\x1e\n" +
 	"\x1aWAIT_REASON_KIND_WITH_NODE\x10\f\x12\"\n" +
 	"\x1eWAIT_REASON_KIND_NODES_AT_ONCE\x10\x14\x12\x1f\n" +
-	"\x1bWAIT_REASON_KIND_NODES_KEPT\x10\x15B=Z;github.com/batchyard/batchyard/proto/batchyard/api/v1;apiv1b\x06proto3"
+	"\x1bWAIT_REASON_KIND_NODES_KEPT\x10\x15\x12 \n" +
+	"\x1cWAIT_REASON_KIND_ARRAY_LIMIT\x10\x1eB=Z;github.com/batchyard/batchyard/proto/batchyard/api/v1;apiv1b\x06proto3"
 
 var (
 	file_batchyard_api_v1_explain_proto_rawDescOnce sync.Once
