@@ -189,8 +189,8 @@ func (o *Outcome) StartFailure() error {
 // settlePause is between tries to reach an engine that does not answer.
 const settlePause = time.Second
 
-// Settle ends an attempt's container whose runner has ended, says what became of it, and removes it; nil if there is none. While the engine does not
-// answer it goes on trying until ctx ends.
+// Settle ends an attempt's container whose runner has ended, and says what became of it; nil if there is none. While the engine does not answer it goes on
+// trying until ctx ends. The container stays, as the record of its end, until it is removed.
 func (e *Engine) Settle(ctx context.Context, attempt string) (*Outcome, error) {
 	for {
 		out, err := e.settle(ctx, e.name(attempt))
@@ -222,8 +222,7 @@ func (e *Engine) settle(ctx context.Context, name string) (*Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := outcomeOf(found.Container)
-	return out, remove(ctx, api, name)
+	return outcomeOf(found.Container), nil
 }
 
 // halt kills a container and returns when it is dead.

@@ -12,7 +12,7 @@ import (
 
 // A command in a container has the container made while its files are staged, so that what is wrong with image or settings is found before anything runs. What
 // the supervisor is given is a small program that starts the container, passes on what it writes, waits for it and stops it. The container itself is the record
-// of how it ended: when that program has ended, the agent looks at the container, reports, and removes it.
+// of how it ended: when that program has ended, the agent looks at the container and reports; it removes it once the report is committed.
 
 // Containers makes, judges and removes the containers of commands. Its errors may carry codes (batcherr).
 type Containers interface {
@@ -22,7 +22,7 @@ type Containers interface {
 	Create(ctx context.Context, c *Container) error
 	// Command is what runs a container that Create has made, on behalf of the user: program and arguments.
 	Command(ref Ref, user User) ([]string, error)
-	// Settle says what became of a container whose runner has ended; nothing of it is left then.
+	// Settle says what became of a container whose runner has ended; nothing of it runs then, and it stays until it is removed.
 	Settle(ctx context.Context, ref Ref) (Settled, error)
 	// Remove removes an attempt's container, if there is one.
 	Remove(ctx context.Context, ref Ref) error
@@ -141,7 +141,7 @@ func (r *Runner) containerCommand(l *launch) (Command, error) {
 	return command, err
 }
 
-// settle hears of the end of a command in a container once nothing of the container is left.
+// settle hears of the end of a command in a container once nothing of the container runs.
 func (r *Runner) settle(a *attempt, exit Exited) {
 	if a.settling {
 		return
@@ -182,9 +182,9 @@ func (r *Runner) settled(a *attempt, exit Exited, s Settled) {
 	r.observe(a, exit)
 }
 
-// discard removes what may be left of a container of which nothing more is to be heard: one that was made and never started.
+// discard removes the container of an attempt whose end is committed.
 func (r *Runner) discard(a *attempt) {
-	if a.own.GetTask().GetContainerSettings() == nil || r.cfg.Containers == nil {
+	if !a.mayBeContained() || r.cfg.Containers == nil {
 		return
 	}
 	ref := a.ref

@@ -58,7 +58,11 @@ func (c *chooser) taskID() string {
 
 func (c *chooser) createPool() any {
 	slots := rapid.SampledFrom([]int32{1, 1, 2, 4}).Draw(c.T, "slots")
-	return &raftlogv1.CreatePool{Pool: &apiv1.Pool{Id: c.poolID(), TaskSlotsPerNode: &slots, StartTask: c.startTask(), EnableInterNodeCommunication: proto.Bool(!c.chance("apart", 4))}}
+	pool := &apiv1.Pool{Id: c.poolID(), TaskSlotsPerNode: &slots, StartTask: c.startTask(), EnableInterNodeCommunication: proto.Bool(!c.chance("apart", 4))}
+	if c.chance("images", 4) {
+		withImages("box")(pool)
+	}
+	return &raftlogv1.CreatePool{Pool: pool}
 }
 
 func (c *chooser) startTask() *apiv1.StartTask {
