@@ -191,6 +191,7 @@ func (s *session) welcome() (*agentv1.CoordinatorMessage, error) {
 		Store:                store,
 		AccountUrl:           cfg.AccountURL(s.node.Account),
 		AccountId:            s.node.Account,
+		Mounts:               s.mounts(),
 	}}}, nil
 }
 
@@ -243,6 +244,8 @@ func (s *session) receiveLoop(stream agentStream) error {
 			}})
 		case *agentv1.AgentMessage_Reports:
 			err = s.report(m.Reports)
+		case *agentv1.AgentMessage_Mounts:
+			err = s.mounted(m.Mounts)
 		}
 		if err != nil {
 			return err

@@ -201,6 +201,9 @@ func unavailable(n state.NodeStanding, connected func(uint64) bool) string {
 	case n.Leaving:
 		return "leaving the pool"
 	case n.State != apiv1.NodeState_NODE_STATE_IDLE && n.State != apiv1.NodeState_NODE_STATE_RUNNING:
+		if n.Problem != "" {
+			return shown(n.State) + " (" + strings.TrimSuffix(n.Problem, ".") + ")"
+		}
 		return shown(n.State)
 	case !n.Scheduling:
 		return "disabled for scheduling"

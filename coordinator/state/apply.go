@@ -216,6 +216,9 @@ func (t *txn) dispatchPool(cmd *raftlogv1.Command) (Result, bool) {
 		return t.createNodes(c.CreateNodes), true
 	case *raftlogv1.Command_NodeHello:
 		return t.nodeHello(c.NodeHello), true
+	case *raftlogv1.Command_NodeMounted:
+		t.nodeMounted(c.NodeMounted)
+		return Result{}, true
 	case *raftlogv1.Command_NodeLost:
 		return t.nodeLost(c.NodeLost), true
 	case *raftlogv1.Command_DeleteNode:

@@ -85,6 +85,9 @@ func (t *txn) nodeHello(c *raftlogv1.NodeHello) Result {
 			rec.Node.LastBootTime = boot
 		}
 		rec.Node.NodeAgentInfo = &apiv1.NodeAgentInfo{Version: c.Facts.GetAgentVersion(), LastUpdateTime: at2pb(t.now)}
+		if booted {
+			rec.Mounts = mountsOf(p)
+		}
 		rec.Node.Errors = nodeErrors(rec)
 		if booted && rec.Action != nil {
 			rec.Action = &raftlogv1.NodeAction{Number: rec.Action.Number}
@@ -92,7 +95,7 @@ func (t *txn) nodeHello(c *raftlogv1.NodeHello) Result {
 	})
 	unstarted := n.rec.Node.StartTask != nil && n.rec.Start.GetPhase() == 0 && !inFlight(n.rec.Prefetch) && !lacksImages(n.rec)
 	dropped := n.rec.Prefetch.GetAttempt() > 0 && n.rec.Prefetch.GetPhase() == 0
-	if booted || unstarted || dropped {
+	if mayStart(n.rec) && (booted || unstarted || dropped) {
 		t.startNode(p, n)
 	}
 	if !n.rec.Leaving && !stays(n.rec) {

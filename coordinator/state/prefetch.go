@@ -1,6 +1,8 @@
 package state
 
 import (
+	"slices"
+
 	"github.com/batchyard/batchyard/internal/batcherr"
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
@@ -33,12 +35,13 @@ func (t *txn) prefetched(n *node) {
 
 // nodeErrors say why a node is unusable.
 func nodeErrors(rec *raftlogv1.NodeRecord) []*apiv1.NodeError {
+	out := rec.Mounts.GetErrors()
 	if !lacksImages(rec) {
-		return nil
+		return out
 	}
 	failure := rec.Prefetch.GetFailure()
-	return []*apiv1.NodeError{{
+	return append(slices.Clip(out), &apiv1.NodeError{
 		Code: batcherr.CodeContainerImagesFailed, Message: "The container images of the pool can't be brought to the node",
 		ErrorDetails: []*apiv1.NameValuePair{{Name: failure.GetCode(), Value: failure.GetMessage()}},
-	}}
+	})
 }

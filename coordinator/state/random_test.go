@@ -62,6 +62,9 @@ func (c *chooser) createPool() any {
 	if c.chance("images", 4) {
 		withImages("box")(pool)
 	}
+	if c.chance("mounts", 4) {
+		withMounts(pool)
+	}
 	return &raftlogv1.CreatePool{Pool: pool}
 }
 
@@ -139,7 +142,13 @@ func (c *chooser) nodes() any {
 }
 
 func (c *chooser) nodeChange() any {
-	switch rapid.IntRange(0, 6).Draw(c.T, "node change") {
+	switch rapid.IntRange(0, 7).Draw(c.T, "node change") {
+	case 7:
+		m := &raftlogv1.NodeMounted{PoolId: c.poolID(), NodeId: c.nodeID(), Incarnation: c.incarnation(), BootId: c.among("boot", "b1", "b1", "b2")}
+		if c.chance("not mounted", 3) {
+			m.Errors = []*apiv1.NodeError{{Code: "c", Message: "m"}}
+		}
+		return m
 	case 6:
 		return &raftlogv1.ActOnNode{
 			PoolId: c.poolID(), NodeId: c.nodeID(), Option: raftlogv1.NodeActionOption(rapid.IntRange(0, 2).Draw(c.T, "option")),

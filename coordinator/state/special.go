@@ -91,8 +91,11 @@ func (t *txn) setSpecial(n *node, key TaskKey, e *raftlogv1.SpecialExecution) {
 	t.putSite(j, n.rec.Uid, site)
 }
 
-// arrivedState is the state of a node whose agent is there, as its images and its start task say.
+// arrivedState is the state of a node whose agent is there, as its mounts, its images and its start task say.
 func arrivedState(rec *raftlogv1.NodeRecord) apiv1.NodeState {
+	if s := mountedState(rec); s != apiv1.NodeState_NODE_STATE_UNSPECIFIED {
+		return s
+	}
 	switch {
 	case inFlight(rec.Prefetch):
 		return apiv1.NodeState_NODE_STATE_WAITING_FOR_START_TASK

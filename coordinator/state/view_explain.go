@@ -44,6 +44,8 @@ type NodeStanding struct {
 	Scheduling  bool
 	Leaving     bool
 	Slots, Used int32
+	// Problem is what the node itself says of why it can't be used.
+	Problem string
 }
 
 // maxRoomTasks bounds the tasks of each job in a situation's room.
@@ -112,9 +114,17 @@ func (s *Store) surroundings(j *job, key TaskKey, out *Situation) {
 		out.Nodes = append(out.Nodes, NodeStanding{
 			UID: n.rec.Uid, ID: n.rec.Node.Id, State: n.rec.Node.State, Leaving: n.rec.Leaving, Slots: n.rec.Slots, Used: n.used,
 			Scheduling: n.rec.Node.SchedulingState == apiv1.SchedulingState_SCHEDULING_STATE_ENABLED,
+			Problem:    problemOf(n.rec.Node),
 		})
 		return true
 	})
+}
+
+func problemOf(n *apiv1.Node) string {
+	if len(n.Errors) == 0 {
+		return ""
+	}
+	return n.Errors[0].Message
 }
 
 // openDependencies names the first dependencies that are open.

@@ -151,6 +151,7 @@ const (
 	CodeTaskSchedulingConstraintFailed = "TaskSchedulingConstraintFailed"
 	CodeFailureExitCode                = "FailureExitCode"
 	CodeApplicationPackageError        = "ApplicationPackageError"
+	CodeMountConfigurationError        = "MountConfigurationError" // of nodes
 	CodeContainerInvalidImage          = "ContainerInvalidImage"
 	CodeContainerInvalidRegistry       = "ContainerInvalidRegistry"
 	CodeContainerInvalidSettings       = "ContainerInvalidSettings"

@@ -730,6 +730,7 @@ type AgentMessage struct {
 	//	*AgentMessage_Heartbeat
 	//	*AgentMessage_Reports
 	//	*AgentMessage_AssignmentsTaken
+	//	*AgentMessage_Mounts
 	Message       isAgentMessage_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -808,6 +809,15 @@ func (x *AgentMessage) GetAssignmentsTaken() uint64 {
 	return 0
 }
 
+func (x *AgentMessage) GetMounts() *MountReport {
+	if x != nil {
+		if x, ok := x.Message.(*AgentMessage_Mounts); ok {
+			return x.Mounts
+		}
+	}
+	return nil
+}
+
 type isAgentMessage_Message interface {
 	isAgentMessage_Message()
 }
@@ -829,6 +839,11 @@ type AgentMessage_AssignmentsTaken struct {
 	AssignmentsTaken uint64 `protobuf:"varint,4,opt,name=assignments_taken,json=assignmentsTaken,proto3,oneof"`
 }
 
+type AgentMessage_Mounts struct {
+	// How the mounts of the welcome fare, in this session.
+	Mounts *MountReport `protobuf:"bytes,30,opt,name=mounts,proto3,oneof"`
+}
+
 func (*AgentMessage_Hello) isAgentMessage_Message() {}
 
 func (*AgentMessage_Heartbeat) isAgentMessage_Message() {}
@@ -836,6 +851,8 @@ func (*AgentMessage_Heartbeat) isAgentMessage_Message() {}
 func (*AgentMessage_Reports) isAgentMessage_Message() {}
 
 func (*AgentMessage_AssignmentsTaken) isAgentMessage_Message() {}
+
+func (*AgentMessage_Mounts) isAgentMessage_Message() {}
 
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1684,8 +1701,10 @@ type Welcome struct {
 	CoordinatorAddresses []string             `protobuf:"bytes,5,rep,name=coordinator_addresses,json=coordinatorAddresses,proto3" json:"coordinator_addresses,omitempty"`
 	Store                *v1.StoreAccess      `protobuf:"bytes,6,opt,name=store,proto3" json:"store,omitempty"`
 	// REST base URL of the account, for the tasks' environment.
-	AccountUrl    string `protobuf:"bytes,7,opt,name=account_url,json=accountUrl,proto3" json:"account_url,omitempty"`
-	AccountId     string `protobuf:"bytes,8,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	AccountUrl string `protobuf:"bytes,7,opt,name=account_url,json=accountUrl,proto3" json:"account_url,omitempty"`
+	AccountId  string `protobuf:"bytes,8,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// What is to be mounted before anything runs, with its secrets. The agent says in a MountReport when it is.
+	Mounts        []*v1.MountConfiguration `protobuf:"bytes,30,rep,name=mounts,proto3" json:"mounts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1774,6 +1793,13 @@ func (x *Welcome) GetAccountId() string {
 		return x.AccountId
 	}
 	return ""
+}
+
+func (x *Welcome) GetMounts() []*v1.MountConfiguration {
+	if x != nil {
+		return x.Mounts
+	}
+	return nil
 }
 
 type HeartbeatAck struct {
@@ -3049,7 +3075,7 @@ var File_batchyard_agent_v1_agent_proto protoreflect.FileDescriptor
 
 const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x1ebatchyard/agent/v1/agent.proto\x12\x12batchyard.agent.v1\x1a\x1ebatchyard/api/v1/account.proto\x1a batchyard/api/v1/execution.proto\x1a\x1bbatchyard/api/v1/file.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"j\n" +
+	"\x1ebatchyard/agent/v1/agent.proto\x12\x12batchyard.agent.v1\x1a\x1fbatchyard/agent/v1/mounts.proto\x1a\x1ebatchyard/api/v1/account.proto\x1a batchyard/api/v1/execution.proto\x1a\x1bbatchyard/api/v1/file.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"j\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x10\n" +
 	"\x03csr\x18\x02 \x01(\fR\x03csr\x123\n" +
@@ -3083,12 +3109,13 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"AttemptRef\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\x04R\x03job\x12\x12\n" +
 	"\x04task\x18\x02 \x01(\x04R\x04task\x12\x18\n" +
-	"\aattempt\x18\x03 \x01(\rR\aattempt\"\xf3\x01\n" +
+	"\aattempt\x18\x03 \x01(\rR\aattempt\"\xae\x02\n" +
 	"\fAgentMessage\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.batchyard.agent.v1.HelloH\x00R\x05hello\x12=\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x1d.batchyard.agent.v1.HeartbeatH\x00R\theartbeat\x127\n" +
 	"\areports\x18\x03 \x01(\v2\x1b.batchyard.agent.v1.ReportsH\x00R\areports\x12-\n" +
-	"\x11assignments_taken\x18\x04 \x01(\x04H\x00R\x10assignmentsTakenB\t\n" +
+	"\x11assignments_taken\x18\x04 \x01(\x04H\x00R\x10assignmentsTaken\x129\n" +
+	"\x06mounts\x18\x1e \x01(\v2\x1f.batchyard.agent.v1.MountReportH\x00R\x06mountsB\t\n" +
 	"\amessage\"p\n" +
 	"\x05Hello\x123\n" +
 	"\x05facts\x18\x01 \x01(\v2\x1d.batchyard.agent.v1.NodeFactsR\x05facts\x122\n" +
@@ -3155,7 +3182,7 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
 	"\bend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x123\n" +
-	"\x05store\x18\x05 \x01(\v2\x1d.batchyard.api.v1.StoreAccessR\x05store\"\xe7\x02\n" +
+	"\x05store\x18\x05 \x01(\v2\x1d.batchyard.api.v1.StoreAccessR\x05store\"\xa5\x03\n" +
 	"\aWelcome\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12/\n" +
 	"\x05lease\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05lease\x12H\n" +
@@ -3167,7 +3194,8 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\vaccount_url\x18\a \x01(\tR\n" +
 	"accountUrl\x12\x1d\n" +
 	"\n" +
-	"account_id\x18\b \x01(\tR\taccountId\"&\n" +
+	"account_id\x18\b \x01(\tR\taccountId\x12<\n" +
+	"\x06mounts\x18\x1e \x03(\v2$.batchyard.api.v1.MountConfigurationR\x06mounts\"&\n" +
 	"\fHeartbeatAck\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\"\x90\x02\n" +
 	"\vAssignments\x12\x1a\n" +
@@ -3364,15 +3392,17 @@ var file_batchyard_agent_v1_agent_proto_goTypes = []any{
 	(*FileError)(nil),                     // 37: batchyard.agent.v1.FileError
 	(*TransferDone)(nil),                  // 38: batchyard.agent.v1.TransferDone
 	(*timestamppb.Timestamp)(nil),         // 39: google.protobuf.Timestamp
-	(*v1.TaskFailureInfo)(nil),            // 40: batchyard.api.v1.TaskFailureInfo
-	(*v1.TaskContainerExecutionInfo)(nil), // 41: batchyard.api.v1.TaskContainerExecutionInfo
-	(*v1.StoreAccess)(nil),                // 42: batchyard.api.v1.StoreAccess
-	(*durationpb.Duration)(nil),           // 43: google.protobuf.Duration
-	(*v1.EnvironmentSetting)(nil),         // 44: batchyard.api.v1.EnvironmentSetting
-	(*v1.ContainerRegistryReference)(nil), // 45: batchyard.api.v1.ContainerRegistryReference
-	(*v1.Task)(nil),                       // 46: batchyard.api.v1.Task
-	(*v1.TaskConstraints)(nil),            // 47: batchyard.api.v1.TaskConstraints
-	(*v1.NodeFile)(nil),                   // 48: batchyard.api.v1.NodeFile
+	(*MountReport)(nil),                   // 40: batchyard.agent.v1.MountReport
+	(*v1.TaskFailureInfo)(nil),            // 41: batchyard.api.v1.TaskFailureInfo
+	(*v1.TaskContainerExecutionInfo)(nil), // 42: batchyard.api.v1.TaskContainerExecutionInfo
+	(*v1.StoreAccess)(nil),                // 43: batchyard.api.v1.StoreAccess
+	(*durationpb.Duration)(nil),           // 44: google.protobuf.Duration
+	(*v1.MountConfiguration)(nil),         // 45: batchyard.api.v1.MountConfiguration
+	(*v1.EnvironmentSetting)(nil),         // 46: batchyard.api.v1.EnvironmentSetting
+	(*v1.ContainerRegistryReference)(nil), // 47: batchyard.api.v1.ContainerRegistryReference
+	(*v1.Task)(nil),                       // 48: batchyard.api.v1.Task
+	(*v1.TaskConstraints)(nil),            // 49: batchyard.api.v1.TaskConstraints
+	(*v1.NodeFile)(nil),                   // 50: batchyard.api.v1.NodeFile
 }
 var file_batchyard_agent_v1_agent_proto_depIdxs = []int32{
 	9,  // 0: batchyard.agent.v1.JoinRequest.facts:type_name -> batchyard.agent.v1.NodeFacts
@@ -3380,66 +3410,68 @@ var file_batchyard_agent_v1_agent_proto_depIdxs = []int32{
 	12, // 2: batchyard.agent.v1.AgentMessage.hello:type_name -> batchyard.agent.v1.Hello
 	13, // 3: batchyard.agent.v1.AgentMessage.heartbeat:type_name -> batchyard.agent.v1.Heartbeat
 	14, // 4: batchyard.agent.v1.AgentMessage.reports:type_name -> batchyard.agent.v1.Reports
-	9,  // 5: batchyard.agent.v1.Hello.facts:type_name -> batchyard.agent.v1.NodeFacts
-	10, // 6: batchyard.agent.v1.Hello.held:type_name -> batchyard.agent.v1.AttemptRef
-	15, // 7: batchyard.agent.v1.Reports.reports:type_name -> batchyard.agent.v1.AttemptReport
-	10, // 8: batchyard.agent.v1.AttemptReport.ref:type_name -> batchyard.agent.v1.AttemptRef
-	0,  // 9: batchyard.agent.v1.AttemptReport.phase:type_name -> batchyard.agent.v1.AttemptPhase
-	40, // 10: batchyard.agent.v1.AttemptReport.failure:type_name -> batchyard.api.v1.TaskFailureInfo
-	1,  // 11: batchyard.agent.v1.AttemptReport.failure_stage:type_name -> batchyard.agent.v1.FailureStage
-	41, // 12: batchyard.agent.v1.AttemptReport.container:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
-	22, // 13: batchyard.agent.v1.CoordinatorMessage.welcome:type_name -> batchyard.agent.v1.Welcome
-	24, // 14: batchyard.agent.v1.CoordinatorMessage.assignments:type_name -> batchyard.agent.v1.Assignments
-	23, // 15: batchyard.agent.v1.CoordinatorMessage.heartbeat_ack:type_name -> batchyard.agent.v1.HeartbeatAck
-	35, // 16: batchyard.agent.v1.CoordinatorMessage.file:type_name -> batchyard.agent.v1.FileRequest
-	17, // 17: batchyard.agent.v1.CoordinatorMessage.order:type_name -> batchyard.agent.v1.NodeOrder
-	18, // 18: batchyard.agent.v1.NodeOrder.restart:type_name -> batchyard.agent.v1.RestartNode
-	19, // 19: batchyard.agent.v1.NodeOrder.put_user:type_name -> batchyard.agent.v1.PutNodeUser
-	20, // 20: batchyard.agent.v1.NodeOrder.delete_user:type_name -> batchyard.agent.v1.DeleteNodeUser
-	21, // 21: batchyard.agent.v1.NodeOrder.upload_logs:type_name -> batchyard.agent.v1.UploadNodeLogs
-	39, // 22: batchyard.agent.v1.PutNodeUser.expiry_time:type_name -> google.protobuf.Timestamp
-	39, // 23: batchyard.agent.v1.UploadNodeLogs.start_time:type_name -> google.protobuf.Timestamp
-	39, // 24: batchyard.agent.v1.UploadNodeLogs.end_time:type_name -> google.protobuf.Timestamp
-	42, // 25: batchyard.agent.v1.UploadNodeLogs.store:type_name -> batchyard.api.v1.StoreAccess
-	43, // 26: batchyard.agent.v1.Welcome.lease:type_name -> google.protobuf.Duration
-	43, // 27: batchyard.agent.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
-	42, // 28: batchyard.agent.v1.Welcome.store:type_name -> batchyard.api.v1.StoreAccess
-	25, // 29: batchyard.agent.v1.Assignments.jobs:type_name -> batchyard.agent.v1.JobContext
-	29, // 30: batchyard.agent.v1.Assignments.specs:type_name -> batchyard.agent.v1.TaskSpec
-	30, // 31: batchyard.agent.v1.Assignments.add:type_name -> batchyard.agent.v1.Assignment
-	34, // 32: batchyard.agent.v1.Assignments.remove:type_name -> batchyard.agent.v1.Removal
-	44, // 33: batchyard.agent.v1.JobContext.environment:type_name -> batchyard.api.v1.EnvironmentSetting
-	28, // 34: batchyard.agent.v1.JobContext.packages:type_name -> batchyard.agent.v1.PackageLocation
-	27, // 35: batchyard.agent.v1.JobContext.accounts:type_name -> batchyard.agent.v1.NodeAccount
-	26, // 36: batchyard.agent.v1.JobContext.containers:type_name -> batchyard.agent.v1.ContainerSupport
-	45, // 37: batchyard.agent.v1.ContainerSupport.registries:type_name -> batchyard.api.v1.ContainerRegistryReference
-	46, // 38: batchyard.agent.v1.TaskSpec.task:type_name -> batchyard.api.v1.Task
-	28, // 39: batchyard.agent.v1.TaskSpec.packages:type_name -> batchyard.agent.v1.PackageLocation
-	10, // 40: batchyard.agent.v1.Assignment.ref:type_name -> batchyard.agent.v1.AttemptRef
-	47, // 41: batchyard.agent.v1.Assignment.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	2,  // 42: batchyard.agent.v1.Assignment.kind:type_name -> batchyard.agent.v1.AssignmentKind
-	32, // 43: batchyard.agent.v1.Assignment.instance:type_name -> batchyard.agent.v1.Instance
-	31, // 44: batchyard.agent.v1.Assignment.element:type_name -> batchyard.agent.v1.Element
-	33, // 45: batchyard.agent.v1.Instance.peers:type_name -> batchyard.agent.v1.InstancePeer
-	10, // 46: batchyard.agent.v1.Removal.ref:type_name -> batchyard.agent.v1.AttemptRef
-	3,  // 47: batchyard.agent.v1.Removal.kind:type_name -> batchyard.agent.v1.RemovalKind
-	4,  // 48: batchyard.agent.v1.FileRequest.operation:type_name -> batchyard.agent.v1.FileOperation
-	10, // 49: batchyard.agent.v1.FileRequest.attempt:type_name -> batchyard.agent.v1.AttemptRef
-	37, // 50: batchyard.agent.v1.TransferChunk.error:type_name -> batchyard.agent.v1.FileError
-	48, // 51: batchyard.agent.v1.TransferChunk.file:type_name -> batchyard.api.v1.NodeFile
-	5,  // 52: batchyard.agent.v1.AgentService.Join:input_type -> batchyard.agent.v1.JoinRequest
-	7,  // 53: batchyard.agent.v1.AgentService.Renew:input_type -> batchyard.agent.v1.RenewRequest
-	11, // 54: batchyard.agent.v1.AgentService.Session:input_type -> batchyard.agent.v1.AgentMessage
-	36, // 55: batchyard.agent.v1.AgentService.Transfer:input_type -> batchyard.agent.v1.TransferChunk
-	6,  // 56: batchyard.agent.v1.AgentService.Join:output_type -> batchyard.agent.v1.JoinResponse
-	8,  // 57: batchyard.agent.v1.AgentService.Renew:output_type -> batchyard.agent.v1.RenewResponse
-	16, // 58: batchyard.agent.v1.AgentService.Session:output_type -> batchyard.agent.v1.CoordinatorMessage
-	38, // 59: batchyard.agent.v1.AgentService.Transfer:output_type -> batchyard.agent.v1.TransferDone
-	56, // [56:60] is the sub-list for method output_type
-	52, // [52:56] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	40, // 5: batchyard.agent.v1.AgentMessage.mounts:type_name -> batchyard.agent.v1.MountReport
+	9,  // 6: batchyard.agent.v1.Hello.facts:type_name -> batchyard.agent.v1.NodeFacts
+	10, // 7: batchyard.agent.v1.Hello.held:type_name -> batchyard.agent.v1.AttemptRef
+	15, // 8: batchyard.agent.v1.Reports.reports:type_name -> batchyard.agent.v1.AttemptReport
+	10, // 9: batchyard.agent.v1.AttemptReport.ref:type_name -> batchyard.agent.v1.AttemptRef
+	0,  // 10: batchyard.agent.v1.AttemptReport.phase:type_name -> batchyard.agent.v1.AttemptPhase
+	41, // 11: batchyard.agent.v1.AttemptReport.failure:type_name -> batchyard.api.v1.TaskFailureInfo
+	1,  // 12: batchyard.agent.v1.AttemptReport.failure_stage:type_name -> batchyard.agent.v1.FailureStage
+	42, // 13: batchyard.agent.v1.AttemptReport.container:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
+	22, // 14: batchyard.agent.v1.CoordinatorMessage.welcome:type_name -> batchyard.agent.v1.Welcome
+	24, // 15: batchyard.agent.v1.CoordinatorMessage.assignments:type_name -> batchyard.agent.v1.Assignments
+	23, // 16: batchyard.agent.v1.CoordinatorMessage.heartbeat_ack:type_name -> batchyard.agent.v1.HeartbeatAck
+	35, // 17: batchyard.agent.v1.CoordinatorMessage.file:type_name -> batchyard.agent.v1.FileRequest
+	17, // 18: batchyard.agent.v1.CoordinatorMessage.order:type_name -> batchyard.agent.v1.NodeOrder
+	18, // 19: batchyard.agent.v1.NodeOrder.restart:type_name -> batchyard.agent.v1.RestartNode
+	19, // 20: batchyard.agent.v1.NodeOrder.put_user:type_name -> batchyard.agent.v1.PutNodeUser
+	20, // 21: batchyard.agent.v1.NodeOrder.delete_user:type_name -> batchyard.agent.v1.DeleteNodeUser
+	21, // 22: batchyard.agent.v1.NodeOrder.upload_logs:type_name -> batchyard.agent.v1.UploadNodeLogs
+	39, // 23: batchyard.agent.v1.PutNodeUser.expiry_time:type_name -> google.protobuf.Timestamp
+	39, // 24: batchyard.agent.v1.UploadNodeLogs.start_time:type_name -> google.protobuf.Timestamp
+	39, // 25: batchyard.agent.v1.UploadNodeLogs.end_time:type_name -> google.protobuf.Timestamp
+	43, // 26: batchyard.agent.v1.UploadNodeLogs.store:type_name -> batchyard.api.v1.StoreAccess
+	44, // 27: batchyard.agent.v1.Welcome.lease:type_name -> google.protobuf.Duration
+	44, // 28: batchyard.agent.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
+	43, // 29: batchyard.agent.v1.Welcome.store:type_name -> batchyard.api.v1.StoreAccess
+	45, // 30: batchyard.agent.v1.Welcome.mounts:type_name -> batchyard.api.v1.MountConfiguration
+	25, // 31: batchyard.agent.v1.Assignments.jobs:type_name -> batchyard.agent.v1.JobContext
+	29, // 32: batchyard.agent.v1.Assignments.specs:type_name -> batchyard.agent.v1.TaskSpec
+	30, // 33: batchyard.agent.v1.Assignments.add:type_name -> batchyard.agent.v1.Assignment
+	34, // 34: batchyard.agent.v1.Assignments.remove:type_name -> batchyard.agent.v1.Removal
+	46, // 35: batchyard.agent.v1.JobContext.environment:type_name -> batchyard.api.v1.EnvironmentSetting
+	28, // 36: batchyard.agent.v1.JobContext.packages:type_name -> batchyard.agent.v1.PackageLocation
+	27, // 37: batchyard.agent.v1.JobContext.accounts:type_name -> batchyard.agent.v1.NodeAccount
+	26, // 38: batchyard.agent.v1.JobContext.containers:type_name -> batchyard.agent.v1.ContainerSupport
+	47, // 39: batchyard.agent.v1.ContainerSupport.registries:type_name -> batchyard.api.v1.ContainerRegistryReference
+	48, // 40: batchyard.agent.v1.TaskSpec.task:type_name -> batchyard.api.v1.Task
+	28, // 41: batchyard.agent.v1.TaskSpec.packages:type_name -> batchyard.agent.v1.PackageLocation
+	10, // 42: batchyard.agent.v1.Assignment.ref:type_name -> batchyard.agent.v1.AttemptRef
+	49, // 43: batchyard.agent.v1.Assignment.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	2,  // 44: batchyard.agent.v1.Assignment.kind:type_name -> batchyard.agent.v1.AssignmentKind
+	32, // 45: batchyard.agent.v1.Assignment.instance:type_name -> batchyard.agent.v1.Instance
+	31, // 46: batchyard.agent.v1.Assignment.element:type_name -> batchyard.agent.v1.Element
+	33, // 47: batchyard.agent.v1.Instance.peers:type_name -> batchyard.agent.v1.InstancePeer
+	10, // 48: batchyard.agent.v1.Removal.ref:type_name -> batchyard.agent.v1.AttemptRef
+	3,  // 49: batchyard.agent.v1.Removal.kind:type_name -> batchyard.agent.v1.RemovalKind
+	4,  // 50: batchyard.agent.v1.FileRequest.operation:type_name -> batchyard.agent.v1.FileOperation
+	10, // 51: batchyard.agent.v1.FileRequest.attempt:type_name -> batchyard.agent.v1.AttemptRef
+	37, // 52: batchyard.agent.v1.TransferChunk.error:type_name -> batchyard.agent.v1.FileError
+	50, // 53: batchyard.agent.v1.TransferChunk.file:type_name -> batchyard.api.v1.NodeFile
+	5,  // 54: batchyard.agent.v1.AgentService.Join:input_type -> batchyard.agent.v1.JoinRequest
+	7,  // 55: batchyard.agent.v1.AgentService.Renew:input_type -> batchyard.agent.v1.RenewRequest
+	11, // 56: batchyard.agent.v1.AgentService.Session:input_type -> batchyard.agent.v1.AgentMessage
+	36, // 57: batchyard.agent.v1.AgentService.Transfer:input_type -> batchyard.agent.v1.TransferChunk
+	6,  // 58: batchyard.agent.v1.AgentService.Join:output_type -> batchyard.agent.v1.JoinResponse
+	8,  // 59: batchyard.agent.v1.AgentService.Renew:output_type -> batchyard.agent.v1.RenewResponse
+	16, // 60: batchyard.agent.v1.AgentService.Session:output_type -> batchyard.agent.v1.CoordinatorMessage
+	38, // 61: batchyard.agent.v1.AgentService.Transfer:output_type -> batchyard.agent.v1.TransferDone
+	58, // [58:62] is the sub-list for method output_type
+	54, // [54:58] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_agent_v1_agent_proto_init() }
@@ -3447,11 +3479,13 @@ func file_batchyard_agent_v1_agent_proto_init() {
 	if File_batchyard_agent_v1_agent_proto != nil {
 		return
 	}
+	file_batchyard_agent_v1_mounts_proto_init()
 	file_batchyard_agent_v1_agent_proto_msgTypes[6].OneofWrappers = []any{
 		(*AgentMessage_Hello)(nil),
 		(*AgentMessage_Heartbeat)(nil),
 		(*AgentMessage_Reports)(nil),
 		(*AgentMessage_AssignmentsTaken)(nil),
+		(*AgentMessage_Mounts)(nil),
 	}
 	file_batchyard_agent_v1_agent_proto_msgTypes[10].OneofWrappers = []any{}
 	file_batchyard_agent_v1_agent_proto_msgTypes[11].OneofWrappers = []any{

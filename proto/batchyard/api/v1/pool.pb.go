@@ -2331,7 +2331,7 @@ func (x *WindowsUserConfiguration) GetLoginMode() LoginMode {
 	return LoginMode_LOGIN_MODE_UNSPECIFIED
 }
 
-// MountConfiguration: Exactly one of the four
+// MountConfiguration: Exactly one of the five
 type MountConfiguration struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// blobfuse
@@ -2339,8 +2339,10 @@ type MountConfiguration struct {
 	NfsMountConfiguration            *NfsMountConfiguration            `protobuf:"bytes,2,opt,name=nfs_mount_configuration,json=nfsMountConfiguration,proto3" json:"nfs_mount_configuration,omitempty"`
 	CifsMountConfiguration           *CifsMountConfiguration           `protobuf:"bytes,3,opt,name=cifs_mount_configuration,json=cifsMountConfiguration,proto3" json:"cifs_mount_configuration,omitempty"`
 	AzureFileShareConfiguration      *AzureFileShareConfiguration      `protobuf:"bytes,4,opt,name=azure_file_share_configuration,json=azureFileShareConfiguration,proto3" json:"azure_file_share_configuration,omitempty"`
-	unknownFields                    protoimpl.UnknownFields
-	sizeCache                        protoimpl.SizeCache
+	// not of Azure Batch
+	S3MountConfiguration *S3MountConfiguration `protobuf:"bytes,40,opt,name=s3_mount_configuration,json=s3MountConfiguration,proto3" json:"s3_mount_configuration,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *MountConfiguration) Reset() {
@@ -2397,6 +2399,13 @@ func (x *MountConfiguration) GetCifsMountConfiguration() *CifsMountConfiguration
 func (x *MountConfiguration) GetAzureFileShareConfiguration() *AzureFileShareConfiguration {
 	if x != nil {
 		return x.AzureFileShareConfiguration
+	}
+	return nil
+}
+
+func (x *MountConfiguration) GetS3MountConfiguration() *S3MountConfiguration {
+	if x != nil {
+		return x.S3MountConfiguration
 	}
 	return nil
 }
@@ -2495,6 +2504,112 @@ func (x *AzureBlobFileSystemConfiguration) GetIdentityReference() *NodeIdentityR
 	return nil
 }
 
+// S3MountConfiguration mounts a bucket of S3-compatible storage. Not of Azure Batch
+type S3MountConfiguration struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Default: the account's
+	Bucket string `protobuf:"bytes,1,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	// only objects whose keys begin with it and a slash
+	Prefix string `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	// https://host:port. Default: the account's store
+	Endpoint string `protobuf:"bytes,3,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	Region   string `protobuf:"bytes,4,opt,name=region,proto3" json:"region,omitempty"`
+	// Both keys or none, which is the account's
+	AccessKey string `protobuf:"bytes,5,opt,name=access_key,json=accessKey,proto3" json:"access_key,omitempty"`
+	SecretKey string `protobuf:"bytes,6,opt,name=secret_key,json=secretKey,proto3" json:"secret_key,omitempty"`
+	// under AZ_BATCH_NODE_MOUNTS_DIR
+	RelativeMountPath string `protobuf:"bytes,7,opt,name=relative_mount_path,json=relativeMountPath,proto3" json:"relative_mount_path,omitempty"`
+	MountOptions      string `protobuf:"bytes,8,opt,name=mount_options,json=mountOptions,proto3" json:"mount_options,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *S3MountConfiguration) Reset() {
+	*x = S3MountConfiguration{}
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *S3MountConfiguration) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*S3MountConfiguration) ProtoMessage() {}
+
+func (x *S3MountConfiguration) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use S3MountConfiguration.ProtoReflect.Descriptor instead.
+func (*S3MountConfiguration) Descriptor() ([]byte, []int) {
+	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *S3MountConfiguration) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *S3MountConfiguration) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *S3MountConfiguration) GetEndpoint() string {
+	if x != nil {
+		return x.Endpoint
+	}
+	return ""
+}
+
+func (x *S3MountConfiguration) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *S3MountConfiguration) GetAccessKey() string {
+	if x != nil {
+		return x.AccessKey
+	}
+	return ""
+}
+
+func (x *S3MountConfiguration) GetSecretKey() string {
+	if x != nil {
+		return x.SecretKey
+	}
+	return ""
+}
+
+func (x *S3MountConfiguration) GetRelativeMountPath() string {
+	if x != nil {
+		return x.RelativeMountPath
+	}
+	return ""
+}
+
+func (x *S3MountConfiguration) GetMountOptions() string {
+	if x != nil {
+		return x.MountOptions
+	}
+	return ""
+}
+
 // NfsMountConfiguration is the NfsMountConfiguration of the Azure Batch data plane.
 type NfsMountConfiguration struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
@@ -2507,7 +2622,7 @@ type NfsMountConfiguration struct {
 
 func (x *NfsMountConfiguration) Reset() {
 	*x = NfsMountConfiguration{}
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[24]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2519,7 +2634,7 @@ func (x *NfsMountConfiguration) String() string {
 func (*NfsMountConfiguration) ProtoMessage() {}
 
 func (x *NfsMountConfiguration) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[24]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2532,7 +2647,7 @@ func (x *NfsMountConfiguration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NfsMountConfiguration.ProtoReflect.Descriptor instead.
 func (*NfsMountConfiguration) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{24}
+	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *NfsMountConfiguration) GetSource() string {
@@ -2570,7 +2685,7 @@ type CifsMountConfiguration struct {
 
 func (x *CifsMountConfiguration) Reset() {
 	*x = CifsMountConfiguration{}
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[25]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2582,7 +2697,7 @@ func (x *CifsMountConfiguration) String() string {
 func (*CifsMountConfiguration) ProtoMessage() {}
 
 func (x *CifsMountConfiguration) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[25]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2595,7 +2710,7 @@ func (x *CifsMountConfiguration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CifsMountConfiguration.ProtoReflect.Descriptor instead.
 func (*CifsMountConfiguration) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{25}
+	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CifsMountConfiguration) GetUsername() string {
@@ -2647,7 +2762,7 @@ type AzureFileShareConfiguration struct {
 
 func (x *AzureFileShareConfiguration) Reset() {
 	*x = AzureFileShareConfiguration{}
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[26]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2659,7 +2774,7 @@ func (x *AzureFileShareConfiguration) String() string {
 func (*AzureFileShareConfiguration) ProtoMessage() {}
 
 func (x *AzureFileShareConfiguration) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[26]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2672,7 +2787,7 @@ func (x *AzureFileShareConfiguration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AzureFileShareConfiguration.ProtoReflect.Descriptor instead.
 func (*AzureFileShareConfiguration) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{26}
+	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AzureFileShareConfiguration) GetAccountName() string {
@@ -2719,7 +2834,7 @@ type CreatePoolRequest struct {
 
 func (x *CreatePoolRequest) Reset() {
 	*x = CreatePoolRequest{}
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[27]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2731,7 +2846,7 @@ func (x *CreatePoolRequest) String() string {
 func (*CreatePoolRequest) ProtoMessage() {}
 
 func (x *CreatePoolRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[27]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2744,7 +2859,7 @@ func (x *CreatePoolRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePoolRequest.ProtoReflect.Descriptor instead.
 func (*CreatePoolRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{27}
+	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CreatePoolRequest) GetPool() *Pool {
@@ -2766,7 +2881,7 @@ type GetPoolRequest struct {
 
 func (x *GetPoolRequest) Reset() {
 	*x = GetPoolRequest{}
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[28]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2778,7 +2893,7 @@ func (x *GetPoolRequest) String() string {
 func (*GetPoolRequest) ProtoMessage() {}
 
 func (x *GetPoolRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[28]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2791,7 +2906,7 @@ func (x *GetPoolRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPoolRequest.ProtoReflect.Descriptor instead.
 func (*GetPoolRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{28}
+	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetPoolRequest) GetPoolId() string {
@@ -2831,7 +2946,7 @@ type ListPoolsRequest struct {
 
 func (x *ListPoolsRequest) Reset() {
 	*x = ListPoolsRequest{}
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[29]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2843,7 +2958,7 @@ func (x *ListPoolsRequest) String() string {
 func (*ListPoolsRequest) ProtoMessage() {}
 
 func (x *ListPoolsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[29]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2856,7 +2971,7 @@ func (x *ListPoolsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPoolsRequest.ProtoReflect.Descriptor instead.
 func (*ListPoolsRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{29}
+	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListPoolsRequest) GetOptions() *ListOptions {
@@ -2876,7 +2991,7 @@ type ListPoolsResponse struct {
 
 func (x *ListPoolsResponse) Reset() {
 	*x = ListPoolsResponse{}
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[30]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2888,7 +3003,7 @@ func (x *ListPoolsResponse) String() string {
 func (*ListPoolsResponse) ProtoMessage() {}
 
 func (x *ListPoolsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[30]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2901,7 +3016,7 @@ func (x *ListPoolsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPoolsResponse.ProtoReflect.Descriptor instead.
 func (*ListPoolsResponse) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{30}
+	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListPoolsResponse) GetPools() []*Pool {
@@ -2931,7 +3046,7 @@ type UpdatePoolRequest struct {
 
 func (x *UpdatePoolRequest) Reset() {
 	*x = UpdatePoolRequest{}
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[31]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2943,7 +3058,7 @@ func (x *UpdatePoolRequest) String() string {
 func (*UpdatePoolRequest) ProtoMessage() {}
 
 func (x *UpdatePoolRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[31]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2956,7 +3071,7 @@ func (x *UpdatePoolRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdatePoolRequest.ProtoReflect.Descriptor instead.
 func (*UpdatePoolRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{31}
+	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *UpdatePoolRequest) GetPoolId() string {
@@ -2997,7 +3112,7 @@ type ReplacePoolPropertiesRequest struct {
 
 func (x *ReplacePoolPropertiesRequest) Reset() {
 	*x = ReplacePoolPropertiesRequest{}
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[32]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3009,7 +3124,7 @@ func (x *ReplacePoolPropertiesRequest) String() string {
 func (*ReplacePoolPropertiesRequest) ProtoMessage() {}
 
 func (x *ReplacePoolPropertiesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[32]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3022,7 +3137,7 @@ func (x *ReplacePoolPropertiesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplacePoolPropertiesRequest.ProtoReflect.Descriptor instead.
 func (*ReplacePoolPropertiesRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{32}
+	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ReplacePoolPropertiesRequest) GetPoolId() string {
@@ -3049,7 +3164,7 @@ type DeletePoolRequest struct {
 
 func (x *DeletePoolRequest) Reset() {
 	*x = DeletePoolRequest{}
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[33]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3061,7 +3176,7 @@ func (x *DeletePoolRequest) String() string {
 func (*DeletePoolRequest) ProtoMessage() {}
 
 func (x *DeletePoolRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[33]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3074,7 +3189,7 @@ func (x *DeletePoolRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePoolRequest.ProtoReflect.Descriptor instead.
 func (*DeletePoolRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{33}
+	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DeletePoolRequest) GetPoolId() string {
@@ -3102,7 +3217,7 @@ type ResizePoolRequest struct {
 
 func (x *ResizePoolRequest) Reset() {
 	*x = ResizePoolRequest{}
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[34]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3114,7 +3229,7 @@ func (x *ResizePoolRequest) String() string {
 func (*ResizePoolRequest) ProtoMessage() {}
 
 func (x *ResizePoolRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[34]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3127,7 +3242,7 @@ func (x *ResizePoolRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizePoolRequest.ProtoReflect.Descriptor instead.
 func (*ResizePoolRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{34}
+	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ResizePoolRequest) GetPoolId() string {
@@ -3161,7 +3276,7 @@ type StopPoolResizeRequest struct {
 
 func (x *StopPoolResizeRequest) Reset() {
 	*x = StopPoolResizeRequest{}
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[35]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3173,7 +3288,7 @@ func (x *StopPoolResizeRequest) String() string {
 func (*StopPoolResizeRequest) ProtoMessage() {}
 
 func (x *StopPoolResizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[35]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3186,7 +3301,7 @@ func (x *StopPoolResizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopPoolResizeRequest.ProtoReflect.Descriptor instead.
 func (*StopPoolResizeRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{35}
+	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *StopPoolResizeRequest) GetPoolId() string {
@@ -3214,7 +3329,7 @@ type RemoveNodesRequest struct {
 
 func (x *RemoveNodesRequest) Reset() {
 	*x = RemoveNodesRequest{}
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[36]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3226,7 +3341,7 @@ func (x *RemoveNodesRequest) String() string {
 func (*RemoveNodesRequest) ProtoMessage() {}
 
 func (x *RemoveNodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[36]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3239,7 +3354,7 @@ func (x *RemoveNodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodesRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodesRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{36}
+	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RemoveNodesRequest) GetPoolId() string {
@@ -3272,7 +3387,7 @@ type ListPoolNodeCountsRequest struct {
 
 func (x *ListPoolNodeCountsRequest) Reset() {
 	*x = ListPoolNodeCountsRequest{}
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[37]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3284,7 +3399,7 @@ func (x *ListPoolNodeCountsRequest) String() string {
 func (*ListPoolNodeCountsRequest) ProtoMessage() {}
 
 func (x *ListPoolNodeCountsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[37]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3297,7 +3412,7 @@ func (x *ListPoolNodeCountsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPoolNodeCountsRequest.ProtoReflect.Descriptor instead.
 func (*ListPoolNodeCountsRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{37}
+	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListPoolNodeCountsRequest) GetOptions() *ListOptions {
@@ -3317,7 +3432,7 @@ type ListPoolNodeCountsResponse struct {
 
 func (x *ListPoolNodeCountsResponse) Reset() {
 	*x = ListPoolNodeCountsResponse{}
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[38]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3329,7 +3444,7 @@ func (x *ListPoolNodeCountsResponse) String() string {
 func (*ListPoolNodeCountsResponse) ProtoMessage() {}
 
 func (x *ListPoolNodeCountsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[38]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3342,7 +3457,7 @@ func (x *ListPoolNodeCountsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPoolNodeCountsResponse.ProtoReflect.Descriptor instead.
 func (*ListPoolNodeCountsResponse) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{38}
+	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListPoolNodeCountsResponse) GetCounts() []*PoolNodeCounts {
@@ -3370,7 +3485,7 @@ type EnableAutoScaleRequest struct {
 
 func (x *EnableAutoScaleRequest) Reset() {
 	*x = EnableAutoScaleRequest{}
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[39]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3382,7 +3497,7 @@ func (x *EnableAutoScaleRequest) String() string {
 func (*EnableAutoScaleRequest) ProtoMessage() {}
 
 func (x *EnableAutoScaleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[39]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3395,7 +3510,7 @@ func (x *EnableAutoScaleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnableAutoScaleRequest.ProtoReflect.Descriptor instead.
 func (*EnableAutoScaleRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{39}
+	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *EnableAutoScaleRequest) GetPoolId() string {
@@ -3428,7 +3543,7 @@ type DisableAutoScaleRequest struct {
 
 func (x *DisableAutoScaleRequest) Reset() {
 	*x = DisableAutoScaleRequest{}
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[40]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3440,7 +3555,7 @@ func (x *DisableAutoScaleRequest) String() string {
 func (*DisableAutoScaleRequest) ProtoMessage() {}
 
 func (x *DisableAutoScaleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[40]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3453,7 +3568,7 @@ func (x *DisableAutoScaleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisableAutoScaleRequest.ProtoReflect.Descriptor instead.
 func (*DisableAutoScaleRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{40}
+	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DisableAutoScaleRequest) GetPoolId() string {
@@ -3473,7 +3588,7 @@ type EvaluateAutoScaleRequest struct {
 
 func (x *EvaluateAutoScaleRequest) Reset() {
 	*x = EvaluateAutoScaleRequest{}
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[41]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3485,7 +3600,7 @@ func (x *EvaluateAutoScaleRequest) String() string {
 func (*EvaluateAutoScaleRequest) ProtoMessage() {}
 
 func (x *EvaluateAutoScaleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_batchyard_api_v1_pool_proto_msgTypes[41]
+	mi := &file_batchyard_api_v1_pool_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3498,7 +3613,7 @@ func (x *EvaluateAutoScaleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvaluateAutoScaleRequest.ProtoReflect.Descriptor instead.
 func (*EvaluateAutoScaleRequest) Descriptor() ([]byte, []int) {
-	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{41}
+	return file_batchyard_api_v1_pool_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *EvaluateAutoScaleRequest) GetPoolId() string {
@@ -3553,7 +3668,7 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	"start_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\x8a\xe7\x18\x02(\x01R\tstartTime\x12=\n" +
 	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x06\x8a\xe7\x18\x02(\x01R\aendTime\x12\x1f\n" +
 	"\avm_size\x18\x04 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\x06vmSize\x120\n" +
-	"\x10total_core_hours\x18\x05 \x01(\x01B\x06\x8a\xe7\x18\x02(\x01R\x0etotalCoreHours\"\x9c\x15\n" +
+	"\x10total_core_hours\x18\x05 \x01(\x01B\x06\x8a\xe7\x18\x02(\x01R\x0etotalCoreHours\"\xd5\x14\n" +
 	"\x04Pool\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12\x10\n" +
@@ -3587,8 +3702,8 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	"\x16task_scheduling_policy\x18\x1c \x01(\v2&.batchyard.api.v1.TaskSchedulingPolicyR\x14taskSchedulingPolicy\x12B\n" +
 	"\ruser_accounts\x18\x1d \x03(\v2\x1d.batchyard.api.v1.UserAccountR\fuserAccounts\x12:\n" +
 	"\bmetadata\x18\x1e \x03(\v2\x1e.batchyard.api.v1.MetadataItemR\bmetadata\x126\n" +
-	"\x05stats\x18\x1f \x01(\v2 .batchyard.api.v1.PoolStatisticsR\x05stats\x12\x9b\x01\n" +
-	"\x13mount_configuration\x18  \x03(\v2$.batchyard.api.v1.MountConfigurationBD\x8a\xe7\x18@0\x02:<file systems are not mounted yet: mount them on the machinesR\x12mountConfiguration\x12B\n" +
+	"\x05stats\x18\x1f \x01(\v2 .batchyard.api.v1.PoolStatisticsR\x05stats\x12U\n" +
+	"\x13mount_configuration\x18  \x03(\v2$.batchyard.api.v1.MountConfigurationR\x12mountConfiguration\x12B\n" +
 	"\bidentity\x18! \x01(\v2\x1e.batchyard.api.v1.PoolIdentityB\x06\x8a\xe7\x18\x02 \x01R\bidentity\x12\x8f\x01\n" +
 	"\x0eupgrade_policy\x18\" \x01(\v2\x1f.batchyard.api.v1.UpgradePolicyBG\x8a\xe7\x18C\n" +
 	"\x0f2024-02-01.19.00\x01:.operating systems are not upgraded by the poolR\rupgradePolicyB\x19\n" +
@@ -3596,7 +3711,7 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	"\x1a_target_low_priority_nodesB\x14\n" +
 	"\x12_enable_auto_scaleB\"\n" +
 	" _enable_inter_node_communicationB\x16\n" +
-	"\x14_task_slots_per_node\"\xd3\f\n" +
+	"\x14_task_slots_per_node\"\x92\f\n" +
 	"\x11PoolUpdateOptions\x12=\n" +
 	"\fdisplay_name\x18\x01 \x01(\tB\x15\x8a\xe7\x18\x11\n" +
 	"\x0f2024-07-01.20.0H\x00R\vdisplayName\x88\x01\x01\x12\x82\x01\n" +
@@ -3618,9 +3733,9 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	" \x01(\v2&.batchyard.api.v1.NetworkConfigurationB=\x8a\xe7\x189\n" +
 	"\x0f2024-07-01.20.00\x01:$the pool does not configure networksR\x14networkConfiguration\x12Y\n" +
 	"\ruser_accounts\x18\v \x03(\v2\x1d.batchyard.api.v1.UserAccountB\x15\x8a\xe7\x18\x11\n" +
-	"\x0f2024-07-01.20.0R\fuserAccounts\x12\xac\x01\n" +
-	"\x13mount_configuration\x18\f \x03(\v2$.batchyard.api.v1.MountConfigurationBU\x8a\xe7\x18Q\n" +
-	"\x0f2024-07-01.20.00\x02:<file systems are not mounted yet: mount them on the machinesR\x12mountConfiguration\x12\x8f\x01\n" +
+	"\x0f2024-07-01.20.0R\fuserAccounts\x12l\n" +
+	"\x13mount_configuration\x18\f \x03(\v2$.batchyard.api.v1.MountConfigurationB\x15\x8a\xe7\x18\x11\n" +
+	"\x0f2024-07-01.20.0R\x12mountConfiguration\x12\x8f\x01\n" +
 	"\x0eupgrade_policy\x18\r \x01(\v2\x1f.batchyard.api.v1.UpgradePolicyBG\x8a\xe7\x18C\n" +
 	"\x0f2024-07-01.20.00\x01:.operating systems are not upgraded by the poolR\rupgradePolicyB\x0f\n" +
 	"\r_display_nameB\n" +
@@ -3741,12 +3856,13 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	"\x04_gid\"V\n" +
 	"\x18WindowsUserConfiguration\x12:\n" +
 	"\n" +
-	"login_mode\x18\x01 \x01(\x0e2\x1b.batchyard.api.v1.LoginModeR\tloginMode\"\xd2\x03\n" +
+	"login_mode\x18\x01 \x01(\x0e2\x1b.batchyard.api.v1.LoginModeR\tloginMode\"\xb0\x04\n" +
 	"\x12MountConfiguration\x12\x82\x01\n" +
 	"$azure_blob_file_system_configuration\x18\x01 \x01(\v22.batchyard.api.v1.AzureBlobFileSystemConfigurationR azureBlobFileSystemConfiguration\x12_\n" +
 	"\x17nfs_mount_configuration\x18\x02 \x01(\v2'.batchyard.api.v1.NfsMountConfigurationR\x15nfsMountConfiguration\x12b\n" +
 	"\x18cifs_mount_configuration\x18\x03 \x01(\v2(.batchyard.api.v1.CifsMountConfigurationR\x16cifsMountConfiguration\x12r\n" +
-	"\x1eazure_file_share_configuration\x18\x04 \x01(\v2-.batchyard.api.v1.AzureFileShareConfigurationR\x1bazureFileShareConfiguration\"\x81\x03\n" +
+	"\x1eazure_file_share_configuration\x18\x04 \x01(\v2-.batchyard.api.v1.AzureFileShareConfigurationR\x1bazureFileShareConfiguration\x12\\\n" +
+	"\x16s3_mount_configuration\x18( \x01(\v2&.batchyard.api.v1.S3MountConfigurationR\x14s3MountConfiguration\"\xc6\x03\n" +
 	" AzureBlobFileSystemConfiguration\x12)\n" +
 	"\faccount_name\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\vaccountName\x12-\n" +
 	"\x0econtainer_name\x18\x02 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\rcontainerName\x12'\n" +
@@ -3754,8 +3870,19 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	"accountKey\x12\x1f\n" +
 	"\asas_key\x18\x04 \x01(\tB\x06\x8a\xe7\x18\x02\x18\x01R\x06sasKey\x12)\n" +
 	"\x10blobfuse_options\x18\x05 \x01(\tR\x0fblobfuseOptions\x126\n" +
-	"\x13relative_mount_path\x18\x06 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\x11relativeMountPath\x12V\n" +
-	"\x12identity_reference\x18\a \x01(\v2'.batchyard.api.v1.NodeIdentityReferenceR\x11identityReference\"\x94\x01\n" +
+	"\x13relative_mount_path\x18\x06 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\x11relativeMountPath\x12\x9a\x01\n" +
+	"\x12identity_reference\x18\a \x01(\v2'.batchyard.api.v1.NodeIdentityReferenceBB\x8a\xe7\x18>0\x02::there are no managed identities: give accountKey or sasKeyR\x11identityReference\"\x9d\x02\n" +
+	"\x14S3MountConfiguration\x12\x16\n" +
+	"\x06bucket\x18\x01 \x01(\tR\x06bucket\x12\x16\n" +
+	"\x06prefix\x18\x02 \x01(\tR\x06prefix\x12\x1a\n" +
+	"\bendpoint\x18\x03 \x01(\tR\bendpoint\x12\x16\n" +
+	"\x06region\x18\x04 \x01(\tR\x06region\x12\x1d\n" +
+	"\n" +
+	"access_key\x18\x05 \x01(\tR\taccessKey\x12%\n" +
+	"\n" +
+	"secret_key\x18\x06 \x01(\tB\x06\x8a\xe7\x18\x02\x18\x01R\tsecretKey\x126\n" +
+	"\x13relative_mount_path\x18\a \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\x11relativeMountPath\x12#\n" +
+	"\rmount_options\x18\b \x01(\tR\fmountOptions\"\x94\x01\n" +
 	"\x15NfsMountConfiguration\x12\x1e\n" +
 	"\x06source\x18\x01 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\x06source\x126\n" +
 	"\x13relative_mount_path\x18\x02 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\x11relativeMountPath\x12#\n" +
@@ -3892,7 +4019,7 @@ func file_batchyard_api_v1_pool_proto_rawDescGZIP() []byte {
 }
 
 var file_batchyard_api_v1_pool_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_batchyard_api_v1_pool_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_batchyard_api_v1_pool_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_batchyard_api_v1_pool_proto_goTypes = []any{
 	(PoolState)(0),                           // 0: batchyard.api.v1.PoolState
 	(AllocationState)(0),                     // 1: batchyard.api.v1.AllocationState
@@ -3923,167 +4050,169 @@ var file_batchyard_api_v1_pool_proto_goTypes = []any{
 	(*WindowsUserConfiguration)(nil),         // 26: batchyard.api.v1.WindowsUserConfiguration
 	(*MountConfiguration)(nil),               // 27: batchyard.api.v1.MountConfiguration
 	(*AzureBlobFileSystemConfiguration)(nil), // 28: batchyard.api.v1.AzureBlobFileSystemConfiguration
-	(*NfsMountConfiguration)(nil),            // 29: batchyard.api.v1.NfsMountConfiguration
-	(*CifsMountConfiguration)(nil),           // 30: batchyard.api.v1.CifsMountConfiguration
-	(*AzureFileShareConfiguration)(nil),      // 31: batchyard.api.v1.AzureFileShareConfiguration
-	(*CreatePoolRequest)(nil),                // 32: batchyard.api.v1.CreatePoolRequest
-	(*GetPoolRequest)(nil),                   // 33: batchyard.api.v1.GetPoolRequest
-	(*ListPoolsRequest)(nil),                 // 34: batchyard.api.v1.ListPoolsRequest
-	(*ListPoolsResponse)(nil),                // 35: batchyard.api.v1.ListPoolsResponse
-	(*UpdatePoolRequest)(nil),                // 36: batchyard.api.v1.UpdatePoolRequest
-	(*ReplacePoolPropertiesRequest)(nil),     // 37: batchyard.api.v1.ReplacePoolPropertiesRequest
-	(*DeletePoolRequest)(nil),                // 38: batchyard.api.v1.DeletePoolRequest
-	(*ResizePoolRequest)(nil),                // 39: batchyard.api.v1.ResizePoolRequest
-	(*StopPoolResizeRequest)(nil),            // 40: batchyard.api.v1.StopPoolResizeRequest
-	(*RemoveNodesRequest)(nil),               // 41: batchyard.api.v1.RemoveNodesRequest
-	(*ListPoolNodeCountsRequest)(nil),        // 42: batchyard.api.v1.ListPoolNodeCountsRequest
-	(*ListPoolNodeCountsResponse)(nil),       // 43: batchyard.api.v1.ListPoolNodeCountsResponse
-	(*EnableAutoScaleRequest)(nil),           // 44: batchyard.api.v1.EnableAutoScaleRequest
-	(*DisableAutoScaleRequest)(nil),          // 45: batchyard.api.v1.DisableAutoScaleRequest
-	(*EvaluateAutoScaleRequest)(nil),         // 46: batchyard.api.v1.EvaluateAutoScaleRequest
-	(*timestamppb.Timestamp)(nil),            // 47: google.protobuf.Timestamp
-	(*VirtualMachineConfiguration)(nil),      // 48: batchyard.api.v1.VirtualMachineConfiguration
-	(*durationpb.Duration)(nil),              // 49: google.protobuf.Duration
-	(*NetworkConfiguration)(nil),             // 50: batchyard.api.v1.NetworkConfiguration
-	(*StartTask)(nil),                        // 51: batchyard.api.v1.StartTask
-	(*ApplicationPackageReference)(nil),      // 52: batchyard.api.v1.ApplicationPackageReference
-	(*TaskSchedulingPolicy)(nil),             // 53: batchyard.api.v1.TaskSchedulingPolicy
-	(*MetadataItem)(nil),                     // 54: batchyard.api.v1.MetadataItem
-	(*UpgradePolicy)(nil),                    // 55: batchyard.api.v1.UpgradePolicy
-	(*NameValuePair)(nil),                    // 56: batchyard.api.v1.NameValuePair
-	(ElevationLevel)(0),                      // 57: batchyard.api.v1.ElevationLevel
-	(*NodeIdentityReference)(nil),            // 58: batchyard.api.v1.NodeIdentityReference
-	(*Conditions)(nil),                       // 59: batchyard.api.v1.Conditions
-	(*ListOptions)(nil),                      // 60: batchyard.api.v1.ListOptions
-	(*Written)(nil),                          // 61: batchyard.api.v1.Written
+	(*S3MountConfiguration)(nil),             // 29: batchyard.api.v1.S3MountConfiguration
+	(*NfsMountConfiguration)(nil),            // 30: batchyard.api.v1.NfsMountConfiguration
+	(*CifsMountConfiguration)(nil),           // 31: batchyard.api.v1.CifsMountConfiguration
+	(*AzureFileShareConfiguration)(nil),      // 32: batchyard.api.v1.AzureFileShareConfiguration
+	(*CreatePoolRequest)(nil),                // 33: batchyard.api.v1.CreatePoolRequest
+	(*GetPoolRequest)(nil),                   // 34: batchyard.api.v1.GetPoolRequest
+	(*ListPoolsRequest)(nil),                 // 35: batchyard.api.v1.ListPoolsRequest
+	(*ListPoolsResponse)(nil),                // 36: batchyard.api.v1.ListPoolsResponse
+	(*UpdatePoolRequest)(nil),                // 37: batchyard.api.v1.UpdatePoolRequest
+	(*ReplacePoolPropertiesRequest)(nil),     // 38: batchyard.api.v1.ReplacePoolPropertiesRequest
+	(*DeletePoolRequest)(nil),                // 39: batchyard.api.v1.DeletePoolRequest
+	(*ResizePoolRequest)(nil),                // 40: batchyard.api.v1.ResizePoolRequest
+	(*StopPoolResizeRequest)(nil),            // 41: batchyard.api.v1.StopPoolResizeRequest
+	(*RemoveNodesRequest)(nil),               // 42: batchyard.api.v1.RemoveNodesRequest
+	(*ListPoolNodeCountsRequest)(nil),        // 43: batchyard.api.v1.ListPoolNodeCountsRequest
+	(*ListPoolNodeCountsResponse)(nil),       // 44: batchyard.api.v1.ListPoolNodeCountsResponse
+	(*EnableAutoScaleRequest)(nil),           // 45: batchyard.api.v1.EnableAutoScaleRequest
+	(*DisableAutoScaleRequest)(nil),          // 46: batchyard.api.v1.DisableAutoScaleRequest
+	(*EvaluateAutoScaleRequest)(nil),         // 47: batchyard.api.v1.EvaluateAutoScaleRequest
+	(*timestamppb.Timestamp)(nil),            // 48: google.protobuf.Timestamp
+	(*VirtualMachineConfiguration)(nil),      // 49: batchyard.api.v1.VirtualMachineConfiguration
+	(*durationpb.Duration)(nil),              // 50: google.protobuf.Duration
+	(*NetworkConfiguration)(nil),             // 51: batchyard.api.v1.NetworkConfiguration
+	(*StartTask)(nil),                        // 52: batchyard.api.v1.StartTask
+	(*ApplicationPackageReference)(nil),      // 53: batchyard.api.v1.ApplicationPackageReference
+	(*TaskSchedulingPolicy)(nil),             // 54: batchyard.api.v1.TaskSchedulingPolicy
+	(*MetadataItem)(nil),                     // 55: batchyard.api.v1.MetadataItem
+	(*UpgradePolicy)(nil),                    // 56: batchyard.api.v1.UpgradePolicy
+	(*NameValuePair)(nil),                    // 57: batchyard.api.v1.NameValuePair
+	(ElevationLevel)(0),                      // 58: batchyard.api.v1.ElevationLevel
+	(*NodeIdentityReference)(nil),            // 59: batchyard.api.v1.NodeIdentityReference
+	(*Conditions)(nil),                       // 60: batchyard.api.v1.Conditions
+	(*ListOptions)(nil),                      // 61: batchyard.api.v1.ListOptions
+	(*Written)(nil),                          // 62: batchyard.api.v1.Written
 }
 var file_batchyard_api_v1_pool_proto_depIdxs = []int32{
 	6,   // 0: batchyard.api.v1.PoolNodeCounts.dedicated:type_name -> batchyard.api.v1.NodeCounts
 	6,   // 1: batchyard.api.v1.PoolNodeCounts.low_priority:type_name -> batchyard.api.v1.NodeCounts
-	47,  // 2: batchyard.api.v1.PoolUsageMetrics.start_time:type_name -> google.protobuf.Timestamp
-	47,  // 3: batchyard.api.v1.PoolUsageMetrics.end_time:type_name -> google.protobuf.Timestamp
-	47,  // 4: batchyard.api.v1.Pool.last_modified:type_name -> google.protobuf.Timestamp
-	47,  // 5: batchyard.api.v1.Pool.creation_time:type_name -> google.protobuf.Timestamp
+	48,  // 2: batchyard.api.v1.PoolUsageMetrics.start_time:type_name -> google.protobuf.Timestamp
+	48,  // 3: batchyard.api.v1.PoolUsageMetrics.end_time:type_name -> google.protobuf.Timestamp
+	48,  // 4: batchyard.api.v1.Pool.last_modified:type_name -> google.protobuf.Timestamp
+	48,  // 5: batchyard.api.v1.Pool.creation_time:type_name -> google.protobuf.Timestamp
 	0,   // 6: batchyard.api.v1.Pool.state:type_name -> batchyard.api.v1.PoolState
-	47,  // 7: batchyard.api.v1.Pool.state_transition_time:type_name -> google.protobuf.Timestamp
+	48,  // 7: batchyard.api.v1.Pool.state_transition_time:type_name -> google.protobuf.Timestamp
 	1,   // 8: batchyard.api.v1.Pool.allocation_state:type_name -> batchyard.api.v1.AllocationState
-	47,  // 9: batchyard.api.v1.Pool.allocation_state_transition_time:type_name -> google.protobuf.Timestamp
-	48,  // 10: batchyard.api.v1.Pool.virtual_machine_configuration:type_name -> batchyard.api.v1.VirtualMachineConfiguration
-	49,  // 11: batchyard.api.v1.Pool.resize_timeout:type_name -> google.protobuf.Duration
+	48,  // 9: batchyard.api.v1.Pool.allocation_state_transition_time:type_name -> google.protobuf.Timestamp
+	49,  // 10: batchyard.api.v1.Pool.virtual_machine_configuration:type_name -> batchyard.api.v1.VirtualMachineConfiguration
+	50,  // 11: batchyard.api.v1.Pool.resize_timeout:type_name -> google.protobuf.Duration
 	17,  // 12: batchyard.api.v1.Pool.resize_errors:type_name -> batchyard.api.v1.ResizeError
-	49,  // 13: batchyard.api.v1.Pool.auto_scale_evaluation_interval:type_name -> google.protobuf.Duration
+	50,  // 13: batchyard.api.v1.Pool.auto_scale_evaluation_interval:type_name -> google.protobuf.Duration
 	15,  // 14: batchyard.api.v1.Pool.auto_scale_run:type_name -> batchyard.api.v1.AutoScaleRun
-	50,  // 15: batchyard.api.v1.Pool.network_configuration:type_name -> batchyard.api.v1.NetworkConfiguration
-	51,  // 16: batchyard.api.v1.Pool.start_task:type_name -> batchyard.api.v1.StartTask
-	52,  // 17: batchyard.api.v1.Pool.application_package_references:type_name -> batchyard.api.v1.ApplicationPackageReference
-	53,  // 18: batchyard.api.v1.Pool.task_scheduling_policy:type_name -> batchyard.api.v1.TaskSchedulingPolicy
+	51,  // 15: batchyard.api.v1.Pool.network_configuration:type_name -> batchyard.api.v1.NetworkConfiguration
+	52,  // 16: batchyard.api.v1.Pool.start_task:type_name -> batchyard.api.v1.StartTask
+	53,  // 17: batchyard.api.v1.Pool.application_package_references:type_name -> batchyard.api.v1.ApplicationPackageReference
+	54,  // 18: batchyard.api.v1.Pool.task_scheduling_policy:type_name -> batchyard.api.v1.TaskSchedulingPolicy
 	24,  // 19: batchyard.api.v1.Pool.user_accounts:type_name -> batchyard.api.v1.UserAccount
-	54,  // 20: batchyard.api.v1.Pool.metadata:type_name -> batchyard.api.v1.MetadataItem
+	55,  // 20: batchyard.api.v1.Pool.metadata:type_name -> batchyard.api.v1.MetadataItem
 	19,  // 21: batchyard.api.v1.Pool.stats:type_name -> batchyard.api.v1.PoolStatistics
 	27,  // 22: batchyard.api.v1.Pool.mount_configuration:type_name -> batchyard.api.v1.MountConfiguration
 	22,  // 23: batchyard.api.v1.Pool.identity:type_name -> batchyard.api.v1.PoolIdentity
-	55,  // 24: batchyard.api.v1.Pool.upgrade_policy:type_name -> batchyard.api.v1.UpgradePolicy
-	51,  // 25: batchyard.api.v1.PoolUpdateOptions.start_task:type_name -> batchyard.api.v1.StartTask
-	52,  // 26: batchyard.api.v1.PoolUpdateOptions.application_package_references:type_name -> batchyard.api.v1.ApplicationPackageReference
-	54,  // 27: batchyard.api.v1.PoolUpdateOptions.metadata:type_name -> batchyard.api.v1.MetadataItem
-	48,  // 28: batchyard.api.v1.PoolUpdateOptions.virtual_machine_configuration:type_name -> batchyard.api.v1.VirtualMachineConfiguration
-	53,  // 29: batchyard.api.v1.PoolUpdateOptions.task_scheduling_policy:type_name -> batchyard.api.v1.TaskSchedulingPolicy
-	50,  // 30: batchyard.api.v1.PoolUpdateOptions.network_configuration:type_name -> batchyard.api.v1.NetworkConfiguration
+	56,  // 24: batchyard.api.v1.Pool.upgrade_policy:type_name -> batchyard.api.v1.UpgradePolicy
+	52,  // 25: batchyard.api.v1.PoolUpdateOptions.start_task:type_name -> batchyard.api.v1.StartTask
+	53,  // 26: batchyard.api.v1.PoolUpdateOptions.application_package_references:type_name -> batchyard.api.v1.ApplicationPackageReference
+	55,  // 27: batchyard.api.v1.PoolUpdateOptions.metadata:type_name -> batchyard.api.v1.MetadataItem
+	49,  // 28: batchyard.api.v1.PoolUpdateOptions.virtual_machine_configuration:type_name -> batchyard.api.v1.VirtualMachineConfiguration
+	54,  // 29: batchyard.api.v1.PoolUpdateOptions.task_scheduling_policy:type_name -> batchyard.api.v1.TaskSchedulingPolicy
+	51,  // 30: batchyard.api.v1.PoolUpdateOptions.network_configuration:type_name -> batchyard.api.v1.NetworkConfiguration
 	24,  // 31: batchyard.api.v1.PoolUpdateOptions.user_accounts:type_name -> batchyard.api.v1.UserAccount
 	27,  // 32: batchyard.api.v1.PoolUpdateOptions.mount_configuration:type_name -> batchyard.api.v1.MountConfiguration
-	55,  // 33: batchyard.api.v1.PoolUpdateOptions.upgrade_policy:type_name -> batchyard.api.v1.UpgradePolicy
-	51,  // 34: batchyard.api.v1.PoolReplaceOptions.start_task:type_name -> batchyard.api.v1.StartTask
-	52,  // 35: batchyard.api.v1.PoolReplaceOptions.application_package_references:type_name -> batchyard.api.v1.ApplicationPackageReference
-	54,  // 36: batchyard.api.v1.PoolReplaceOptions.metadata:type_name -> batchyard.api.v1.MetadataItem
-	49,  // 37: batchyard.api.v1.PoolResizeOptions.resize_timeout:type_name -> google.protobuf.Duration
+	56,  // 33: batchyard.api.v1.PoolUpdateOptions.upgrade_policy:type_name -> batchyard.api.v1.UpgradePolicy
+	52,  // 34: batchyard.api.v1.PoolReplaceOptions.start_task:type_name -> batchyard.api.v1.StartTask
+	53,  // 35: batchyard.api.v1.PoolReplaceOptions.application_package_references:type_name -> batchyard.api.v1.ApplicationPackageReference
+	55,  // 36: batchyard.api.v1.PoolReplaceOptions.metadata:type_name -> batchyard.api.v1.MetadataItem
+	50,  // 37: batchyard.api.v1.PoolResizeOptions.resize_timeout:type_name -> google.protobuf.Duration
 	2,   // 38: batchyard.api.v1.PoolResizeOptions.node_deallocation_option:type_name -> batchyard.api.v1.NodeDeallocationOption
-	49,  // 39: batchyard.api.v1.NodeRemoveOptions.resize_timeout:type_name -> google.protobuf.Duration
+	50,  // 39: batchyard.api.v1.NodeRemoveOptions.resize_timeout:type_name -> google.protobuf.Duration
 	2,   // 40: batchyard.api.v1.NodeRemoveOptions.node_deallocation_option:type_name -> batchyard.api.v1.NodeDeallocationOption
-	49,  // 41: batchyard.api.v1.PoolEnableAutoScaleOptions.auto_scale_evaluation_interval:type_name -> google.protobuf.Duration
-	47,  // 42: batchyard.api.v1.AutoScaleRun.timestamp:type_name -> google.protobuf.Timestamp
+	50,  // 41: batchyard.api.v1.PoolEnableAutoScaleOptions.auto_scale_evaluation_interval:type_name -> google.protobuf.Duration
+	48,  // 42: batchyard.api.v1.AutoScaleRun.timestamp:type_name -> google.protobuf.Timestamp
 	16,  // 43: batchyard.api.v1.AutoScaleRun.error:type_name -> batchyard.api.v1.AutoScaleRunError
-	56,  // 44: batchyard.api.v1.AutoScaleRunError.values:type_name -> batchyard.api.v1.NameValuePair
-	56,  // 45: batchyard.api.v1.ResizeError.values:type_name -> batchyard.api.v1.NameValuePair
-	48,  // 46: batchyard.api.v1.PoolSpecification.virtual_machine_configuration:type_name -> batchyard.api.v1.VirtualMachineConfiguration
-	53,  // 47: batchyard.api.v1.PoolSpecification.task_scheduling_policy:type_name -> batchyard.api.v1.TaskSchedulingPolicy
-	49,  // 48: batchyard.api.v1.PoolSpecification.resize_timeout:type_name -> google.protobuf.Duration
-	49,  // 49: batchyard.api.v1.PoolSpecification.auto_scale_evaluation_interval:type_name -> google.protobuf.Duration
-	50,  // 50: batchyard.api.v1.PoolSpecification.network_configuration:type_name -> batchyard.api.v1.NetworkConfiguration
-	51,  // 51: batchyard.api.v1.PoolSpecification.start_task:type_name -> batchyard.api.v1.StartTask
-	52,  // 52: batchyard.api.v1.PoolSpecification.application_package_references:type_name -> batchyard.api.v1.ApplicationPackageReference
+	57,  // 44: batchyard.api.v1.AutoScaleRunError.values:type_name -> batchyard.api.v1.NameValuePair
+	57,  // 45: batchyard.api.v1.ResizeError.values:type_name -> batchyard.api.v1.NameValuePair
+	49,  // 46: batchyard.api.v1.PoolSpecification.virtual_machine_configuration:type_name -> batchyard.api.v1.VirtualMachineConfiguration
+	54,  // 47: batchyard.api.v1.PoolSpecification.task_scheduling_policy:type_name -> batchyard.api.v1.TaskSchedulingPolicy
+	50,  // 48: batchyard.api.v1.PoolSpecification.resize_timeout:type_name -> google.protobuf.Duration
+	50,  // 49: batchyard.api.v1.PoolSpecification.auto_scale_evaluation_interval:type_name -> google.protobuf.Duration
+	51,  // 50: batchyard.api.v1.PoolSpecification.network_configuration:type_name -> batchyard.api.v1.NetworkConfiguration
+	52,  // 51: batchyard.api.v1.PoolSpecification.start_task:type_name -> batchyard.api.v1.StartTask
+	53,  // 52: batchyard.api.v1.PoolSpecification.application_package_references:type_name -> batchyard.api.v1.ApplicationPackageReference
 	24,  // 53: batchyard.api.v1.PoolSpecification.user_accounts:type_name -> batchyard.api.v1.UserAccount
-	54,  // 54: batchyard.api.v1.PoolSpecification.metadata:type_name -> batchyard.api.v1.MetadataItem
+	55,  // 54: batchyard.api.v1.PoolSpecification.metadata:type_name -> batchyard.api.v1.MetadataItem
 	27,  // 55: batchyard.api.v1.PoolSpecification.mount_configuration:type_name -> batchyard.api.v1.MountConfiguration
-	55,  // 56: batchyard.api.v1.PoolSpecification.upgrade_policy:type_name -> batchyard.api.v1.UpgradePolicy
-	47,  // 57: batchyard.api.v1.PoolStatistics.start_time:type_name -> google.protobuf.Timestamp
-	47,  // 58: batchyard.api.v1.PoolStatistics.last_update_time:type_name -> google.protobuf.Timestamp
+	56,  // 56: batchyard.api.v1.PoolSpecification.upgrade_policy:type_name -> batchyard.api.v1.UpgradePolicy
+	48,  // 57: batchyard.api.v1.PoolStatistics.start_time:type_name -> google.protobuf.Timestamp
+	48,  // 58: batchyard.api.v1.PoolStatistics.last_update_time:type_name -> google.protobuf.Timestamp
 	20,  // 59: batchyard.api.v1.PoolStatistics.usage_stats:type_name -> batchyard.api.v1.PoolUsageStatistics
 	21,  // 60: batchyard.api.v1.PoolStatistics.resource_stats:type_name -> batchyard.api.v1.PoolResourceStatistics
-	47,  // 61: batchyard.api.v1.PoolUsageStatistics.start_time:type_name -> google.protobuf.Timestamp
-	47,  // 62: batchyard.api.v1.PoolUsageStatistics.last_update_time:type_name -> google.protobuf.Timestamp
-	49,  // 63: batchyard.api.v1.PoolUsageStatistics.dedicated_core_time:type_name -> google.protobuf.Duration
-	47,  // 64: batchyard.api.v1.PoolResourceStatistics.start_time:type_name -> google.protobuf.Timestamp
-	47,  // 65: batchyard.api.v1.PoolResourceStatistics.last_update_time:type_name -> google.protobuf.Timestamp
+	48,  // 61: batchyard.api.v1.PoolUsageStatistics.start_time:type_name -> google.protobuf.Timestamp
+	48,  // 62: batchyard.api.v1.PoolUsageStatistics.last_update_time:type_name -> google.protobuf.Timestamp
+	50,  // 63: batchyard.api.v1.PoolUsageStatistics.dedicated_core_time:type_name -> google.protobuf.Duration
+	48,  // 64: batchyard.api.v1.PoolResourceStatistics.start_time:type_name -> google.protobuf.Timestamp
+	48,  // 65: batchyard.api.v1.PoolResourceStatistics.last_update_time:type_name -> google.protobuf.Timestamp
 	3,   // 66: batchyard.api.v1.PoolIdentity.type:type_name -> batchyard.api.v1.PoolIdentityType
 	23,  // 67: batchyard.api.v1.PoolIdentity.user_assigned_identities:type_name -> batchyard.api.v1.UserAssignedIdentity
-	57,  // 68: batchyard.api.v1.UserAccount.elevation_level:type_name -> batchyard.api.v1.ElevationLevel
+	58,  // 68: batchyard.api.v1.UserAccount.elevation_level:type_name -> batchyard.api.v1.ElevationLevel
 	25,  // 69: batchyard.api.v1.UserAccount.linux_user_configuration:type_name -> batchyard.api.v1.LinuxUserConfiguration
 	26,  // 70: batchyard.api.v1.UserAccount.windows_user_configuration:type_name -> batchyard.api.v1.WindowsUserConfiguration
 	4,   // 71: batchyard.api.v1.WindowsUserConfiguration.login_mode:type_name -> batchyard.api.v1.LoginMode
 	28,  // 72: batchyard.api.v1.MountConfiguration.azure_blob_file_system_configuration:type_name -> batchyard.api.v1.AzureBlobFileSystemConfiguration
-	29,  // 73: batchyard.api.v1.MountConfiguration.nfs_mount_configuration:type_name -> batchyard.api.v1.NfsMountConfiguration
-	30,  // 74: batchyard.api.v1.MountConfiguration.cifs_mount_configuration:type_name -> batchyard.api.v1.CifsMountConfiguration
-	31,  // 75: batchyard.api.v1.MountConfiguration.azure_file_share_configuration:type_name -> batchyard.api.v1.AzureFileShareConfiguration
-	58,  // 76: batchyard.api.v1.AzureBlobFileSystemConfiguration.identity_reference:type_name -> batchyard.api.v1.NodeIdentityReference
-	8,   // 77: batchyard.api.v1.CreatePoolRequest.pool:type_name -> batchyard.api.v1.Pool
-	59,  // 78: batchyard.api.v1.GetPoolRequest.conditions:type_name -> batchyard.api.v1.Conditions
-	60,  // 79: batchyard.api.v1.ListPoolsRequest.options:type_name -> batchyard.api.v1.ListOptions
-	8,   // 80: batchyard.api.v1.ListPoolsResponse.pools:type_name -> batchyard.api.v1.Pool
-	9,   // 81: batchyard.api.v1.UpdatePoolRequest.update:type_name -> batchyard.api.v1.PoolUpdateOptions
-	59,  // 82: batchyard.api.v1.UpdatePoolRequest.conditions:type_name -> batchyard.api.v1.Conditions
-	10,  // 83: batchyard.api.v1.ReplacePoolPropertiesRequest.properties:type_name -> batchyard.api.v1.PoolReplaceOptions
-	59,  // 84: batchyard.api.v1.DeletePoolRequest.conditions:type_name -> batchyard.api.v1.Conditions
-	11,  // 85: batchyard.api.v1.ResizePoolRequest.options:type_name -> batchyard.api.v1.PoolResizeOptions
-	59,  // 86: batchyard.api.v1.ResizePoolRequest.conditions:type_name -> batchyard.api.v1.Conditions
-	59,  // 87: batchyard.api.v1.StopPoolResizeRequest.conditions:type_name -> batchyard.api.v1.Conditions
-	12,  // 88: batchyard.api.v1.RemoveNodesRequest.options:type_name -> batchyard.api.v1.NodeRemoveOptions
-	59,  // 89: batchyard.api.v1.RemoveNodesRequest.conditions:type_name -> batchyard.api.v1.Conditions
-	60,  // 90: batchyard.api.v1.ListPoolNodeCountsRequest.options:type_name -> batchyard.api.v1.ListOptions
-	5,   // 91: batchyard.api.v1.ListPoolNodeCountsResponse.counts:type_name -> batchyard.api.v1.PoolNodeCounts
-	13,  // 92: batchyard.api.v1.EnableAutoScaleRequest.options:type_name -> batchyard.api.v1.PoolEnableAutoScaleOptions
-	59,  // 93: batchyard.api.v1.EnableAutoScaleRequest.conditions:type_name -> batchyard.api.v1.Conditions
-	14,  // 94: batchyard.api.v1.EvaluateAutoScaleRequest.options:type_name -> batchyard.api.v1.PoolEvaluateAutoScaleOptions
-	32,  // 95: batchyard.api.v1.PoolService.CreatePool:input_type -> batchyard.api.v1.CreatePoolRequest
-	33,  // 96: batchyard.api.v1.PoolService.GetPool:input_type -> batchyard.api.v1.GetPoolRequest
-	34,  // 97: batchyard.api.v1.PoolService.ListPools:input_type -> batchyard.api.v1.ListPoolsRequest
-	36,  // 98: batchyard.api.v1.PoolService.UpdatePool:input_type -> batchyard.api.v1.UpdatePoolRequest
-	37,  // 99: batchyard.api.v1.PoolService.ReplacePoolProperties:input_type -> batchyard.api.v1.ReplacePoolPropertiesRequest
-	38,  // 100: batchyard.api.v1.PoolService.DeletePool:input_type -> batchyard.api.v1.DeletePoolRequest
-	39,  // 101: batchyard.api.v1.PoolService.ResizePool:input_type -> batchyard.api.v1.ResizePoolRequest
-	40,  // 102: batchyard.api.v1.PoolService.StopPoolResize:input_type -> batchyard.api.v1.StopPoolResizeRequest
-	41,  // 103: batchyard.api.v1.PoolService.RemoveNodes:input_type -> batchyard.api.v1.RemoveNodesRequest
-	44,  // 104: batchyard.api.v1.PoolService.EnableAutoScale:input_type -> batchyard.api.v1.EnableAutoScaleRequest
-	45,  // 105: batchyard.api.v1.PoolService.DisableAutoScale:input_type -> batchyard.api.v1.DisableAutoScaleRequest
-	46,  // 106: batchyard.api.v1.PoolService.EvaluateAutoScale:input_type -> batchyard.api.v1.EvaluateAutoScaleRequest
-	42,  // 107: batchyard.api.v1.PoolService.ListPoolNodeCounts:input_type -> batchyard.api.v1.ListPoolNodeCountsRequest
-	61,  // 108: batchyard.api.v1.PoolService.CreatePool:output_type -> batchyard.api.v1.Written
-	8,   // 109: batchyard.api.v1.PoolService.GetPool:output_type -> batchyard.api.v1.Pool
-	35,  // 110: batchyard.api.v1.PoolService.ListPools:output_type -> batchyard.api.v1.ListPoolsResponse
-	61,  // 111: batchyard.api.v1.PoolService.UpdatePool:output_type -> batchyard.api.v1.Written
-	61,  // 112: batchyard.api.v1.PoolService.ReplacePoolProperties:output_type -> batchyard.api.v1.Written
-	61,  // 113: batchyard.api.v1.PoolService.DeletePool:output_type -> batchyard.api.v1.Written
-	61,  // 114: batchyard.api.v1.PoolService.ResizePool:output_type -> batchyard.api.v1.Written
-	61,  // 115: batchyard.api.v1.PoolService.StopPoolResize:output_type -> batchyard.api.v1.Written
-	61,  // 116: batchyard.api.v1.PoolService.RemoveNodes:output_type -> batchyard.api.v1.Written
-	61,  // 117: batchyard.api.v1.PoolService.EnableAutoScale:output_type -> batchyard.api.v1.Written
-	61,  // 118: batchyard.api.v1.PoolService.DisableAutoScale:output_type -> batchyard.api.v1.Written
-	15,  // 119: batchyard.api.v1.PoolService.EvaluateAutoScale:output_type -> batchyard.api.v1.AutoScaleRun
-	43,  // 120: batchyard.api.v1.PoolService.ListPoolNodeCounts:output_type -> batchyard.api.v1.ListPoolNodeCountsResponse
-	108, // [108:121] is the sub-list for method output_type
-	95,  // [95:108] is the sub-list for method input_type
-	95,  // [95:95] is the sub-list for extension type_name
-	95,  // [95:95] is the sub-list for extension extendee
-	0,   // [0:95] is the sub-list for field type_name
+	30,  // 73: batchyard.api.v1.MountConfiguration.nfs_mount_configuration:type_name -> batchyard.api.v1.NfsMountConfiguration
+	31,  // 74: batchyard.api.v1.MountConfiguration.cifs_mount_configuration:type_name -> batchyard.api.v1.CifsMountConfiguration
+	32,  // 75: batchyard.api.v1.MountConfiguration.azure_file_share_configuration:type_name -> batchyard.api.v1.AzureFileShareConfiguration
+	29,  // 76: batchyard.api.v1.MountConfiguration.s3_mount_configuration:type_name -> batchyard.api.v1.S3MountConfiguration
+	59,  // 77: batchyard.api.v1.AzureBlobFileSystemConfiguration.identity_reference:type_name -> batchyard.api.v1.NodeIdentityReference
+	8,   // 78: batchyard.api.v1.CreatePoolRequest.pool:type_name -> batchyard.api.v1.Pool
+	60,  // 79: batchyard.api.v1.GetPoolRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	61,  // 80: batchyard.api.v1.ListPoolsRequest.options:type_name -> batchyard.api.v1.ListOptions
+	8,   // 81: batchyard.api.v1.ListPoolsResponse.pools:type_name -> batchyard.api.v1.Pool
+	9,   // 82: batchyard.api.v1.UpdatePoolRequest.update:type_name -> batchyard.api.v1.PoolUpdateOptions
+	60,  // 83: batchyard.api.v1.UpdatePoolRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	10,  // 84: batchyard.api.v1.ReplacePoolPropertiesRequest.properties:type_name -> batchyard.api.v1.PoolReplaceOptions
+	60,  // 85: batchyard.api.v1.DeletePoolRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	11,  // 86: batchyard.api.v1.ResizePoolRequest.options:type_name -> batchyard.api.v1.PoolResizeOptions
+	60,  // 87: batchyard.api.v1.ResizePoolRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	60,  // 88: batchyard.api.v1.StopPoolResizeRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	12,  // 89: batchyard.api.v1.RemoveNodesRequest.options:type_name -> batchyard.api.v1.NodeRemoveOptions
+	60,  // 90: batchyard.api.v1.RemoveNodesRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	61,  // 91: batchyard.api.v1.ListPoolNodeCountsRequest.options:type_name -> batchyard.api.v1.ListOptions
+	5,   // 92: batchyard.api.v1.ListPoolNodeCountsResponse.counts:type_name -> batchyard.api.v1.PoolNodeCounts
+	13,  // 93: batchyard.api.v1.EnableAutoScaleRequest.options:type_name -> batchyard.api.v1.PoolEnableAutoScaleOptions
+	60,  // 94: batchyard.api.v1.EnableAutoScaleRequest.conditions:type_name -> batchyard.api.v1.Conditions
+	14,  // 95: batchyard.api.v1.EvaluateAutoScaleRequest.options:type_name -> batchyard.api.v1.PoolEvaluateAutoScaleOptions
+	33,  // 96: batchyard.api.v1.PoolService.CreatePool:input_type -> batchyard.api.v1.CreatePoolRequest
+	34,  // 97: batchyard.api.v1.PoolService.GetPool:input_type -> batchyard.api.v1.GetPoolRequest
+	35,  // 98: batchyard.api.v1.PoolService.ListPools:input_type -> batchyard.api.v1.ListPoolsRequest
+	37,  // 99: batchyard.api.v1.PoolService.UpdatePool:input_type -> batchyard.api.v1.UpdatePoolRequest
+	38,  // 100: batchyard.api.v1.PoolService.ReplacePoolProperties:input_type -> batchyard.api.v1.ReplacePoolPropertiesRequest
+	39,  // 101: batchyard.api.v1.PoolService.DeletePool:input_type -> batchyard.api.v1.DeletePoolRequest
+	40,  // 102: batchyard.api.v1.PoolService.ResizePool:input_type -> batchyard.api.v1.ResizePoolRequest
+	41,  // 103: batchyard.api.v1.PoolService.StopPoolResize:input_type -> batchyard.api.v1.StopPoolResizeRequest
+	42,  // 104: batchyard.api.v1.PoolService.RemoveNodes:input_type -> batchyard.api.v1.RemoveNodesRequest
+	45,  // 105: batchyard.api.v1.PoolService.EnableAutoScale:input_type -> batchyard.api.v1.EnableAutoScaleRequest
+	46,  // 106: batchyard.api.v1.PoolService.DisableAutoScale:input_type -> batchyard.api.v1.DisableAutoScaleRequest
+	47,  // 107: batchyard.api.v1.PoolService.EvaluateAutoScale:input_type -> batchyard.api.v1.EvaluateAutoScaleRequest
+	43,  // 108: batchyard.api.v1.PoolService.ListPoolNodeCounts:input_type -> batchyard.api.v1.ListPoolNodeCountsRequest
+	62,  // 109: batchyard.api.v1.PoolService.CreatePool:output_type -> batchyard.api.v1.Written
+	8,   // 110: batchyard.api.v1.PoolService.GetPool:output_type -> batchyard.api.v1.Pool
+	36,  // 111: batchyard.api.v1.PoolService.ListPools:output_type -> batchyard.api.v1.ListPoolsResponse
+	62,  // 112: batchyard.api.v1.PoolService.UpdatePool:output_type -> batchyard.api.v1.Written
+	62,  // 113: batchyard.api.v1.PoolService.ReplacePoolProperties:output_type -> batchyard.api.v1.Written
+	62,  // 114: batchyard.api.v1.PoolService.DeletePool:output_type -> batchyard.api.v1.Written
+	62,  // 115: batchyard.api.v1.PoolService.ResizePool:output_type -> batchyard.api.v1.Written
+	62,  // 116: batchyard.api.v1.PoolService.StopPoolResize:output_type -> batchyard.api.v1.Written
+	62,  // 117: batchyard.api.v1.PoolService.RemoveNodes:output_type -> batchyard.api.v1.Written
+	62,  // 118: batchyard.api.v1.PoolService.EnableAutoScale:output_type -> batchyard.api.v1.Written
+	62,  // 119: batchyard.api.v1.PoolService.DisableAutoScale:output_type -> batchyard.api.v1.Written
+	15,  // 120: batchyard.api.v1.PoolService.EvaluateAutoScale:output_type -> batchyard.api.v1.AutoScaleRun
+	44,  // 121: batchyard.api.v1.PoolService.ListPoolNodeCounts:output_type -> batchyard.api.v1.ListPoolNodeCountsResponse
+	109, // [109:122] is the sub-list for method output_type
+	96,  // [96:109] is the sub-list for method input_type
+	96,  // [96:96] is the sub-list for extension type_name
+	96,  // [96:96] is the sub-list for extension extendee
+	0,   // [0:96] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_api_v1_pool_proto_init() }
@@ -4109,7 +4238,7 @@ func file_batchyard_api_v1_pool_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_batchyard_api_v1_pool_proto_rawDesc), len(file_batchyard_api_v1_pool_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   42,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -108,6 +108,7 @@ type Command struct {
 	//	*Command_SetNodeState
 	//	*Command_LeaveNodes
 	//	*Command_ActOnNode
+	//	*Command_NodeMounted
 	//	*Command_CreateJob
 	//	*Command_UpdateJob
 	//	*Command_DeleteJob
@@ -407,6 +408,15 @@ func (x *Command) GetActOnNode() *ActOnNode {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_ActOnNode); ok {
 			return x.ActOnNode
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetNodeMounted() *NodeMounted {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_NodeMounted); ok {
+			return x.NodeMounted
 		}
 	}
 	return nil
@@ -800,6 +810,10 @@ type Command_ActOnNode struct {
 	ActOnNode *ActOnNode `protobuf:"bytes,37,opt,name=act_on_node,json=actOnNode,proto3,oneof"`
 }
 
+type Command_NodeMounted struct {
+	NodeMounted *NodeMounted `protobuf:"bytes,130,opt,name=node_mounted,json=nodeMounted,proto3,oneof"`
+}
+
 type Command_CreateJob struct {
 	CreateJob *CreateJob `protobuf:"bytes,40,opt,name=create_job,json=createJob,proto3,oneof"`
 }
@@ -975,6 +989,8 @@ func (*Command_SetNodeState) isCommand_Kind() {}
 func (*Command_LeaveNodes) isCommand_Kind() {}
 
 func (*Command_ActOnNode) isCommand_Kind() {}
+
+func (*Command_NodeMounted) isCommand_Kind() {}
 
 func (*Command_CreateJob) isCommand_Kind() {}
 
@@ -3645,7 +3661,7 @@ var File_batchyard_raftlog_v1_commands_proto protoreflect.FileDescriptor
 
 const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\n" +
-	"#batchyard/raftlog/v1/commands.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a batchyard/api/v1/execution.proto\x1a&batchyard/raftlog/v1/application.proto\x1a!batchyard/raftlog/v1/arrays.proto\x1a#batchyard/raftlog/v1/failures.proto\x1a$batchyard/raftlog/v1/instances.proto\x1a\"batchyard/raftlog/v1/records.proto\x1a$batchyard/raftlog/v1/schedules.proto\"\x9e\"\n" +
+	"#batchyard/raftlog/v1/commands.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a batchyard/api/v1/execution.proto\x1a&batchyard/raftlog/v1/application.proto\x1a!batchyard/raftlog/v1/arrays.proto\x1a#batchyard/raftlog/v1/failures.proto\x1a$batchyard/raftlog/v1/instances.proto\x1a!batchyard/raftlog/v1/mounts.proto\x1a\"batchyard/raftlog/v1/records.proto\x1a$batchyard/raftlog/v1/schedules.proto\"\xe7\"\n" +
 	"\aCommand\x12\x10\n" +
 	"\x03now\x18\x01 \x01(\x03R\x03now\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12C\n" +
@@ -3682,7 +3698,8 @@ const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\x0eset_node_state\x18# \x01(\v2\".batchyard.raftlog.v1.SetNodeStateH\x00R\fsetNodeState\x12C\n" +
 	"\vleave_nodes\x18$ \x01(\v2 .batchyard.raftlog.v1.LeaveNodesH\x00R\n" +
 	"leaveNodes\x12A\n" +
-	"\vact_on_node\x18% \x01(\v2\x1f.batchyard.raftlog.v1.ActOnNodeH\x00R\tactOnNode\x12@\n" +
+	"\vact_on_node\x18% \x01(\v2\x1f.batchyard.raftlog.v1.ActOnNodeH\x00R\tactOnNode\x12G\n" +
+	"\fnode_mounted\x18\x82\x01 \x01(\v2!.batchyard.raftlog.v1.NodeMountedH\x00R\vnodeMounted\x12@\n" +
 	"\n" +
 	"create_job\x18( \x01(\v2\x1f.batchyard.raftlog.v1.CreateJobH\x00R\tcreateJob\x12@\n" +
 	"\n" +
@@ -3999,45 +4016,46 @@ var file_batchyard_raftlog_v1_commands_proto_goTypes = []any{
 	(*DisableAutoScale)(nil),               // 44: batchyard.raftlog.v1.DisableAutoScale
 	(*RecordAutoScale)(nil),                // 45: batchyard.raftlog.v1.RecordAutoScale
 	(*AutoScaleTargets)(nil),               // 46: batchyard.raftlog.v1.AutoScaleTargets
-	(*CreateJobSchedule)(nil),              // 47: batchyard.raftlog.v1.CreateJobSchedule
-	(*UpdateJobSchedule)(nil),              // 48: batchyard.raftlog.v1.UpdateJobSchedule
-	(*DeleteJobSchedule)(nil),              // 49: batchyard.raftlog.v1.DeleteJobSchedule
-	(*DisableJobSchedule)(nil),             // 50: batchyard.raftlog.v1.DisableJobSchedule
-	(*EnableJobSchedule)(nil),              // 51: batchyard.raftlog.v1.EnableJobSchedule
-	(*TerminateJobSchedule)(nil),           // 52: batchyard.raftlog.v1.TerminateJobSchedule
-	(*StepJobSchedule)(nil),                // 53: batchyard.raftlog.v1.StepJobSchedule
-	(*AdvanceJobSchedule)(nil),             // 54: batchyard.raftlog.v1.AdvanceJobSchedule
-	(*AssignInstances)(nil),                // 55: batchyard.raftlog.v1.AssignInstances
-	(*AddTaskArray)(nil),                   // 56: batchyard.raftlog.v1.AddTaskArray
-	(*AddTaskArrayItems)(nil),              // 57: batchyard.raftlog.v1.AddTaskArrayItems
-	(*UpdateTaskArray)(nil),                // 58: batchyard.raftlog.v1.UpdateTaskArray
-	(*ChangeApplication)(nil),              // 59: batchyard.raftlog.v1.ChangeApplication
-	(*ActOnTasks)(nil),                     // 60: batchyard.raftlog.v1.ActOnTasks
-	(*PreemptTasks)(nil),                   // 61: batchyard.raftlog.v1.PreemptTasks
-	(*AccountRecord)(nil),                  // 62: batchyard.raftlog.v1.AccountRecord
-	(*JoinTokenRecord)(nil),                // 63: batchyard.raftlog.v1.JoinTokenRecord
-	(*v1.NodeFacts)(nil),                   // 64: batchyard.agent.v1.NodeFacts
-	(*MemberRecord)(nil),                   // 65: batchyard.raftlog.v1.MemberRecord
-	(*v11.Pool)(nil),                       // 66: batchyard.api.v1.Pool
-	(*v11.PoolUpdateOptions)(nil),          // 67: batchyard.api.v1.PoolUpdateOptions
-	(*v11.Conditions)(nil),                 // 68: batchyard.api.v1.Conditions
-	(*v11.PoolResizeOptions)(nil),          // 69: batchyard.api.v1.PoolResizeOptions
-	(*v11.NodeRemoveOptions)(nil),          // 70: batchyard.api.v1.NodeRemoveOptions
-	(*v11.ResizeError)(nil),                // 71: batchyard.api.v1.ResizeError
-	(v11.NodeDisableSchedulingOption)(0),   // 72: batchyard.api.v1.NodeDisableSchedulingOption
-	(v11.NodeState)(0),                     // 73: batchyard.api.v1.NodeState
-	(*v11.NodeError)(nil),                  // 74: batchyard.api.v1.NodeError
-	(*v11.Job)(nil),                        // 75: batchyard.api.v1.Job
-	(*v11.JobUpdateOptions)(nil),           // 76: batchyard.api.v1.JobUpdateOptions
-	(v11.DisableJobOption)(0),              // 77: batchyard.api.v1.DisableJobOption
-	(*v11.TaskDependencies)(nil),           // 78: batchyard.api.v1.TaskDependencies
-	(*v11.TaskConstraints)(nil),            // 79: batchyard.api.v1.TaskConstraints
-	(*v1.AttemptReport)(nil),               // 80: batchyard.agent.v1.AttemptReport
-	(*v1.AttemptRef)(nil),                  // 81: batchyard.agent.v1.AttemptRef
-	(*ApplicationRecord)(nil),              // 82: batchyard.raftlog.v1.ApplicationRecord
-	(*v11.PoolEnableAutoScaleOptions)(nil), // 83: batchyard.api.v1.PoolEnableAutoScaleOptions
-	(*v11.AutoScaleRun)(nil),               // 84: batchyard.api.v1.AutoScaleRun
-	(v11.NodeDeallocationOption)(0),        // 85: batchyard.api.v1.NodeDeallocationOption
+	(*NodeMounted)(nil),                    // 47: batchyard.raftlog.v1.NodeMounted
+	(*CreateJobSchedule)(nil),              // 48: batchyard.raftlog.v1.CreateJobSchedule
+	(*UpdateJobSchedule)(nil),              // 49: batchyard.raftlog.v1.UpdateJobSchedule
+	(*DeleteJobSchedule)(nil),              // 50: batchyard.raftlog.v1.DeleteJobSchedule
+	(*DisableJobSchedule)(nil),             // 51: batchyard.raftlog.v1.DisableJobSchedule
+	(*EnableJobSchedule)(nil),              // 52: batchyard.raftlog.v1.EnableJobSchedule
+	(*TerminateJobSchedule)(nil),           // 53: batchyard.raftlog.v1.TerminateJobSchedule
+	(*StepJobSchedule)(nil),                // 54: batchyard.raftlog.v1.StepJobSchedule
+	(*AdvanceJobSchedule)(nil),             // 55: batchyard.raftlog.v1.AdvanceJobSchedule
+	(*AssignInstances)(nil),                // 56: batchyard.raftlog.v1.AssignInstances
+	(*AddTaskArray)(nil),                   // 57: batchyard.raftlog.v1.AddTaskArray
+	(*AddTaskArrayItems)(nil),              // 58: batchyard.raftlog.v1.AddTaskArrayItems
+	(*UpdateTaskArray)(nil),                // 59: batchyard.raftlog.v1.UpdateTaskArray
+	(*ChangeApplication)(nil),              // 60: batchyard.raftlog.v1.ChangeApplication
+	(*ActOnTasks)(nil),                     // 61: batchyard.raftlog.v1.ActOnTasks
+	(*PreemptTasks)(nil),                   // 62: batchyard.raftlog.v1.PreemptTasks
+	(*AccountRecord)(nil),                  // 63: batchyard.raftlog.v1.AccountRecord
+	(*JoinTokenRecord)(nil),                // 64: batchyard.raftlog.v1.JoinTokenRecord
+	(*v1.NodeFacts)(nil),                   // 65: batchyard.agent.v1.NodeFacts
+	(*MemberRecord)(nil),                   // 66: batchyard.raftlog.v1.MemberRecord
+	(*v11.Pool)(nil),                       // 67: batchyard.api.v1.Pool
+	(*v11.PoolUpdateOptions)(nil),          // 68: batchyard.api.v1.PoolUpdateOptions
+	(*v11.Conditions)(nil),                 // 69: batchyard.api.v1.Conditions
+	(*v11.PoolResizeOptions)(nil),          // 70: batchyard.api.v1.PoolResizeOptions
+	(*v11.NodeRemoveOptions)(nil),          // 71: batchyard.api.v1.NodeRemoveOptions
+	(*v11.ResizeError)(nil),                // 72: batchyard.api.v1.ResizeError
+	(v11.NodeDisableSchedulingOption)(0),   // 73: batchyard.api.v1.NodeDisableSchedulingOption
+	(v11.NodeState)(0),                     // 74: batchyard.api.v1.NodeState
+	(*v11.NodeError)(nil),                  // 75: batchyard.api.v1.NodeError
+	(*v11.Job)(nil),                        // 76: batchyard.api.v1.Job
+	(*v11.JobUpdateOptions)(nil),           // 77: batchyard.api.v1.JobUpdateOptions
+	(v11.DisableJobOption)(0),              // 78: batchyard.api.v1.DisableJobOption
+	(*v11.TaskDependencies)(nil),           // 79: batchyard.api.v1.TaskDependencies
+	(*v11.TaskConstraints)(nil),            // 80: batchyard.api.v1.TaskConstraints
+	(*v1.AttemptReport)(nil),               // 81: batchyard.agent.v1.AttemptReport
+	(*v1.AttemptRef)(nil),                  // 82: batchyard.agent.v1.AttemptRef
+	(*ApplicationRecord)(nil),              // 83: batchyard.raftlog.v1.ApplicationRecord
+	(*v11.PoolEnableAutoScaleOptions)(nil), // 84: batchyard.api.v1.PoolEnableAutoScaleOptions
+	(*v11.AutoScaleRun)(nil),               // 85: batchyard.api.v1.AutoScaleRun
+	(v11.NodeDeallocationOption)(0),        // 86: batchyard.api.v1.NodeDeallocationOption
 }
 var file_batchyard_raftlog_v1_commands_proto_depIdxs = []int32{
 	2,   // 0: batchyard.raftlog.v1.Command.put_account:type_name -> batchyard.raftlog.v1.PutAccount
@@ -4064,88 +4082,89 @@ var file_batchyard_raftlog_v1_commands_proto_depIdxs = []int32{
 	22,  // 21: batchyard.raftlog.v1.Command.set_node_state:type_name -> batchyard.raftlog.v1.SetNodeState
 	19,  // 22: batchyard.raftlog.v1.Command.leave_nodes:type_name -> batchyard.raftlog.v1.LeaveNodes
 	21,  // 23: batchyard.raftlog.v1.Command.act_on_node:type_name -> batchyard.raftlog.v1.ActOnNode
-	23,  // 24: batchyard.raftlog.v1.Command.create_job:type_name -> batchyard.raftlog.v1.CreateJob
-	24,  // 25: batchyard.raftlog.v1.Command.update_job:type_name -> batchyard.raftlog.v1.UpdateJob
-	25,  // 26: batchyard.raftlog.v1.Command.delete_job:type_name -> batchyard.raftlog.v1.DeleteJob
-	26,  // 27: batchyard.raftlog.v1.Command.disable_job:type_name -> batchyard.raftlog.v1.DisableJob
-	27,  // 28: batchyard.raftlog.v1.Command.enable_job:type_name -> batchyard.raftlog.v1.EnableJob
-	28,  // 29: batchyard.raftlog.v1.Command.terminate_job:type_name -> batchyard.raftlog.v1.TerminateJob
-	29,  // 30: batchyard.raftlog.v1.Command.advance_job:type_name -> batchyard.raftlog.v1.AdvanceJob
-	47,  // 31: batchyard.raftlog.v1.Command.create_job_schedule:type_name -> batchyard.raftlog.v1.CreateJobSchedule
-	48,  // 32: batchyard.raftlog.v1.Command.update_job_schedule:type_name -> batchyard.raftlog.v1.UpdateJobSchedule
-	49,  // 33: batchyard.raftlog.v1.Command.delete_job_schedule:type_name -> batchyard.raftlog.v1.DeleteJobSchedule
-	50,  // 34: batchyard.raftlog.v1.Command.disable_job_schedule:type_name -> batchyard.raftlog.v1.DisableJobSchedule
-	51,  // 35: batchyard.raftlog.v1.Command.enable_job_schedule:type_name -> batchyard.raftlog.v1.EnableJobSchedule
-	52,  // 36: batchyard.raftlog.v1.Command.terminate_job_schedule:type_name -> batchyard.raftlog.v1.TerminateJobSchedule
-	53,  // 37: batchyard.raftlog.v1.Command.step_job_schedule:type_name -> batchyard.raftlog.v1.StepJobSchedule
-	54,  // 38: batchyard.raftlog.v1.Command.advance_job_schedule:type_name -> batchyard.raftlog.v1.AdvanceJobSchedule
-	31,  // 39: batchyard.raftlog.v1.Command.add_tasks:type_name -> batchyard.raftlog.v1.AddTasks
-	32,  // 40: batchyard.raftlog.v1.Command.update_task:type_name -> batchyard.raftlog.v1.UpdateTask
-	33,  // 41: batchyard.raftlog.v1.Command.delete_task:type_name -> batchyard.raftlog.v1.DeleteTask
-	34,  // 42: batchyard.raftlog.v1.Command.terminate_task:type_name -> batchyard.raftlog.v1.TerminateTask
-	35,  // 43: batchyard.raftlog.v1.Command.reactivate_task:type_name -> batchyard.raftlog.v1.ReactivateTask
-	36,  // 44: batchyard.raftlog.v1.Command.assign_tasks:type_name -> batchyard.raftlog.v1.AssignTasks
-	39,  // 45: batchyard.raftlog.v1.Command.report_attempts:type_name -> batchyard.raftlog.v1.ReportAttempts
-	40,  // 46: batchyard.raftlog.v1.Command.retract_tasks:type_name -> batchyard.raftlog.v1.RetractTasks
-	55,  // 47: batchyard.raftlog.v1.Command.assign_instances:type_name -> batchyard.raftlog.v1.AssignInstances
-	56,  // 48: batchyard.raftlog.v1.Command.add_task_array:type_name -> batchyard.raftlog.v1.AddTaskArray
-	57,  // 49: batchyard.raftlog.v1.Command.add_task_array_items:type_name -> batchyard.raftlog.v1.AddTaskArrayItems
-	58,  // 50: batchyard.raftlog.v1.Command.update_task_array:type_name -> batchyard.raftlog.v1.UpdateTaskArray
-	41,  // 51: batchyard.raftlog.v1.Command.put_application:type_name -> batchyard.raftlog.v1.PutApplication
-	42,  // 52: batchyard.raftlog.v1.Command.delete_application:type_name -> batchyard.raftlog.v1.DeleteApplication
-	59,  // 53: batchyard.raftlog.v1.Command.change_application:type_name -> batchyard.raftlog.v1.ChangeApplication
-	60,  // 54: batchyard.raftlog.v1.Command.act_on_tasks:type_name -> batchyard.raftlog.v1.ActOnTasks
-	61,  // 55: batchyard.raftlog.v1.Command.preempt_tasks:type_name -> batchyard.raftlog.v1.PreemptTasks
-	62,  // 56: batchyard.raftlog.v1.PutAccount.record:type_name -> batchyard.raftlog.v1.AccountRecord
-	63,  // 57: batchyard.raftlog.v1.PutJoinToken.record:type_name -> batchyard.raftlog.v1.JoinTokenRecord
-	64,  // 58: batchyard.raftlog.v1.UseJoinToken.facts:type_name -> batchyard.agent.v1.NodeFacts
-	65,  // 59: batchyard.raftlog.v1.PutMember.record:type_name -> batchyard.raftlog.v1.MemberRecord
-	66,  // 60: batchyard.raftlog.v1.CreatePool.pool:type_name -> batchyard.api.v1.Pool
-	67,  // 61: batchyard.raftlog.v1.UpdatePool.update:type_name -> batchyard.api.v1.PoolUpdateOptions
-	68,  // 62: batchyard.raftlog.v1.UpdatePool.conditions:type_name -> batchyard.api.v1.Conditions
-	68,  // 63: batchyard.raftlog.v1.DeletePool.conditions:type_name -> batchyard.api.v1.Conditions
-	69,  // 64: batchyard.raftlog.v1.ResizePool.options:type_name -> batchyard.api.v1.PoolResizeOptions
-	68,  // 65: batchyard.raftlog.v1.ResizePool.conditions:type_name -> batchyard.api.v1.Conditions
-	68,  // 66: batchyard.raftlog.v1.StopPoolResize.conditions:type_name -> batchyard.api.v1.Conditions
-	70,  // 67: batchyard.raftlog.v1.RemoveNodes.options:type_name -> batchyard.api.v1.NodeRemoveOptions
-	68,  // 68: batchyard.raftlog.v1.RemoveNodes.conditions:type_name -> batchyard.api.v1.Conditions
-	71,  // 69: batchyard.raftlog.v1.FinishResize.errors:type_name -> batchyard.api.v1.ResizeError
-	64,  // 70: batchyard.raftlog.v1.NodeHello.facts:type_name -> batchyard.agent.v1.NodeFacts
-	72,  // 71: batchyard.raftlog.v1.SetNodeScheduling.option:type_name -> batchyard.api.v1.NodeDisableSchedulingOption
-	73,  // 72: batchyard.raftlog.v1.ActOnNode.target:type_name -> batchyard.api.v1.NodeState
-	0,   // 73: batchyard.raftlog.v1.ActOnNode.option:type_name -> batchyard.raftlog.v1.NodeActionOption
-	73,  // 74: batchyard.raftlog.v1.SetNodeState.state:type_name -> batchyard.api.v1.NodeState
-	74,  // 75: batchyard.raftlog.v1.SetNodeState.errors:type_name -> batchyard.api.v1.NodeError
-	75,  // 76: batchyard.raftlog.v1.CreateJob.job:type_name -> batchyard.api.v1.Job
-	76,  // 77: batchyard.raftlog.v1.UpdateJob.update:type_name -> batchyard.api.v1.JobUpdateOptions
-	68,  // 78: batchyard.raftlog.v1.UpdateJob.conditions:type_name -> batchyard.api.v1.Conditions
-	68,  // 79: batchyard.raftlog.v1.DeleteJob.conditions:type_name -> batchyard.api.v1.Conditions
-	77,  // 80: batchyard.raftlog.v1.DisableJob.option:type_name -> batchyard.api.v1.DisableJobOption
-	68,  // 81: batchyard.raftlog.v1.DisableJob.conditions:type_name -> batchyard.api.v1.Conditions
-	68,  // 82: batchyard.raftlog.v1.EnableJob.conditions:type_name -> batchyard.api.v1.Conditions
-	68,  // 83: batchyard.raftlog.v1.TerminateJob.conditions:type_name -> batchyard.api.v1.Conditions
-	78,  // 84: batchyard.raftlog.v1.NewTask.depends_on:type_name -> batchyard.api.v1.TaskDependencies
-	30,  // 85: batchyard.raftlog.v1.AddTasks.tasks:type_name -> batchyard.raftlog.v1.NewTask
-	79,  // 86: batchyard.raftlog.v1.UpdateTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	68,  // 87: batchyard.raftlog.v1.UpdateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	68,  // 88: batchyard.raftlog.v1.DeleteTask.conditions:type_name -> batchyard.api.v1.Conditions
-	68,  // 89: batchyard.raftlog.v1.TerminateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	68,  // 90: batchyard.raftlog.v1.ReactivateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	37,  // 91: batchyard.raftlog.v1.AssignTasks.nodes:type_name -> batchyard.raftlog.v1.NodePlan
-	38,  // 92: batchyard.raftlog.v1.NodePlan.tasks:type_name -> batchyard.raftlog.v1.PlannedTask
-	80,  // 93: batchyard.raftlog.v1.ReportAttempts.reports:type_name -> batchyard.agent.v1.AttemptReport
-	81,  // 94: batchyard.raftlog.v1.RetractTasks.attempts:type_name -> batchyard.agent.v1.AttemptRef
-	82,  // 95: batchyard.raftlog.v1.PutApplication.record:type_name -> batchyard.raftlog.v1.ApplicationRecord
-	83,  // 96: batchyard.raftlog.v1.EnableAutoScale.options:type_name -> batchyard.api.v1.PoolEnableAutoScaleOptions
-	68,  // 97: batchyard.raftlog.v1.EnableAutoScale.conditions:type_name -> batchyard.api.v1.Conditions
-	84,  // 98: batchyard.raftlog.v1.RecordAutoScale.run:type_name -> batchyard.api.v1.AutoScaleRun
-	46,  // 99: batchyard.raftlog.v1.RecordAutoScale.targets:type_name -> batchyard.raftlog.v1.AutoScaleTargets
-	85,  // 100: batchyard.raftlog.v1.AutoScaleTargets.deallocation:type_name -> batchyard.api.v1.NodeDeallocationOption
-	101, // [101:101] is the sub-list for method output_type
-	101, // [101:101] is the sub-list for method input_type
-	101, // [101:101] is the sub-list for extension type_name
-	101, // [101:101] is the sub-list for extension extendee
-	0,   // [0:101] is the sub-list for field type_name
+	47,  // 24: batchyard.raftlog.v1.Command.node_mounted:type_name -> batchyard.raftlog.v1.NodeMounted
+	23,  // 25: batchyard.raftlog.v1.Command.create_job:type_name -> batchyard.raftlog.v1.CreateJob
+	24,  // 26: batchyard.raftlog.v1.Command.update_job:type_name -> batchyard.raftlog.v1.UpdateJob
+	25,  // 27: batchyard.raftlog.v1.Command.delete_job:type_name -> batchyard.raftlog.v1.DeleteJob
+	26,  // 28: batchyard.raftlog.v1.Command.disable_job:type_name -> batchyard.raftlog.v1.DisableJob
+	27,  // 29: batchyard.raftlog.v1.Command.enable_job:type_name -> batchyard.raftlog.v1.EnableJob
+	28,  // 30: batchyard.raftlog.v1.Command.terminate_job:type_name -> batchyard.raftlog.v1.TerminateJob
+	29,  // 31: batchyard.raftlog.v1.Command.advance_job:type_name -> batchyard.raftlog.v1.AdvanceJob
+	48,  // 32: batchyard.raftlog.v1.Command.create_job_schedule:type_name -> batchyard.raftlog.v1.CreateJobSchedule
+	49,  // 33: batchyard.raftlog.v1.Command.update_job_schedule:type_name -> batchyard.raftlog.v1.UpdateJobSchedule
+	50,  // 34: batchyard.raftlog.v1.Command.delete_job_schedule:type_name -> batchyard.raftlog.v1.DeleteJobSchedule
+	51,  // 35: batchyard.raftlog.v1.Command.disable_job_schedule:type_name -> batchyard.raftlog.v1.DisableJobSchedule
+	52,  // 36: batchyard.raftlog.v1.Command.enable_job_schedule:type_name -> batchyard.raftlog.v1.EnableJobSchedule
+	53,  // 37: batchyard.raftlog.v1.Command.terminate_job_schedule:type_name -> batchyard.raftlog.v1.TerminateJobSchedule
+	54,  // 38: batchyard.raftlog.v1.Command.step_job_schedule:type_name -> batchyard.raftlog.v1.StepJobSchedule
+	55,  // 39: batchyard.raftlog.v1.Command.advance_job_schedule:type_name -> batchyard.raftlog.v1.AdvanceJobSchedule
+	31,  // 40: batchyard.raftlog.v1.Command.add_tasks:type_name -> batchyard.raftlog.v1.AddTasks
+	32,  // 41: batchyard.raftlog.v1.Command.update_task:type_name -> batchyard.raftlog.v1.UpdateTask
+	33,  // 42: batchyard.raftlog.v1.Command.delete_task:type_name -> batchyard.raftlog.v1.DeleteTask
+	34,  // 43: batchyard.raftlog.v1.Command.terminate_task:type_name -> batchyard.raftlog.v1.TerminateTask
+	35,  // 44: batchyard.raftlog.v1.Command.reactivate_task:type_name -> batchyard.raftlog.v1.ReactivateTask
+	36,  // 45: batchyard.raftlog.v1.Command.assign_tasks:type_name -> batchyard.raftlog.v1.AssignTasks
+	39,  // 46: batchyard.raftlog.v1.Command.report_attempts:type_name -> batchyard.raftlog.v1.ReportAttempts
+	40,  // 47: batchyard.raftlog.v1.Command.retract_tasks:type_name -> batchyard.raftlog.v1.RetractTasks
+	56,  // 48: batchyard.raftlog.v1.Command.assign_instances:type_name -> batchyard.raftlog.v1.AssignInstances
+	57,  // 49: batchyard.raftlog.v1.Command.add_task_array:type_name -> batchyard.raftlog.v1.AddTaskArray
+	58,  // 50: batchyard.raftlog.v1.Command.add_task_array_items:type_name -> batchyard.raftlog.v1.AddTaskArrayItems
+	59,  // 51: batchyard.raftlog.v1.Command.update_task_array:type_name -> batchyard.raftlog.v1.UpdateTaskArray
+	41,  // 52: batchyard.raftlog.v1.Command.put_application:type_name -> batchyard.raftlog.v1.PutApplication
+	42,  // 53: batchyard.raftlog.v1.Command.delete_application:type_name -> batchyard.raftlog.v1.DeleteApplication
+	60,  // 54: batchyard.raftlog.v1.Command.change_application:type_name -> batchyard.raftlog.v1.ChangeApplication
+	61,  // 55: batchyard.raftlog.v1.Command.act_on_tasks:type_name -> batchyard.raftlog.v1.ActOnTasks
+	62,  // 56: batchyard.raftlog.v1.Command.preempt_tasks:type_name -> batchyard.raftlog.v1.PreemptTasks
+	63,  // 57: batchyard.raftlog.v1.PutAccount.record:type_name -> batchyard.raftlog.v1.AccountRecord
+	64,  // 58: batchyard.raftlog.v1.PutJoinToken.record:type_name -> batchyard.raftlog.v1.JoinTokenRecord
+	65,  // 59: batchyard.raftlog.v1.UseJoinToken.facts:type_name -> batchyard.agent.v1.NodeFacts
+	66,  // 60: batchyard.raftlog.v1.PutMember.record:type_name -> batchyard.raftlog.v1.MemberRecord
+	67,  // 61: batchyard.raftlog.v1.CreatePool.pool:type_name -> batchyard.api.v1.Pool
+	68,  // 62: batchyard.raftlog.v1.UpdatePool.update:type_name -> batchyard.api.v1.PoolUpdateOptions
+	69,  // 63: batchyard.raftlog.v1.UpdatePool.conditions:type_name -> batchyard.api.v1.Conditions
+	69,  // 64: batchyard.raftlog.v1.DeletePool.conditions:type_name -> batchyard.api.v1.Conditions
+	70,  // 65: batchyard.raftlog.v1.ResizePool.options:type_name -> batchyard.api.v1.PoolResizeOptions
+	69,  // 66: batchyard.raftlog.v1.ResizePool.conditions:type_name -> batchyard.api.v1.Conditions
+	69,  // 67: batchyard.raftlog.v1.StopPoolResize.conditions:type_name -> batchyard.api.v1.Conditions
+	71,  // 68: batchyard.raftlog.v1.RemoveNodes.options:type_name -> batchyard.api.v1.NodeRemoveOptions
+	69,  // 69: batchyard.raftlog.v1.RemoveNodes.conditions:type_name -> batchyard.api.v1.Conditions
+	72,  // 70: batchyard.raftlog.v1.FinishResize.errors:type_name -> batchyard.api.v1.ResizeError
+	65,  // 71: batchyard.raftlog.v1.NodeHello.facts:type_name -> batchyard.agent.v1.NodeFacts
+	73,  // 72: batchyard.raftlog.v1.SetNodeScheduling.option:type_name -> batchyard.api.v1.NodeDisableSchedulingOption
+	74,  // 73: batchyard.raftlog.v1.ActOnNode.target:type_name -> batchyard.api.v1.NodeState
+	0,   // 74: batchyard.raftlog.v1.ActOnNode.option:type_name -> batchyard.raftlog.v1.NodeActionOption
+	74,  // 75: batchyard.raftlog.v1.SetNodeState.state:type_name -> batchyard.api.v1.NodeState
+	75,  // 76: batchyard.raftlog.v1.SetNodeState.errors:type_name -> batchyard.api.v1.NodeError
+	76,  // 77: batchyard.raftlog.v1.CreateJob.job:type_name -> batchyard.api.v1.Job
+	77,  // 78: batchyard.raftlog.v1.UpdateJob.update:type_name -> batchyard.api.v1.JobUpdateOptions
+	69,  // 79: batchyard.raftlog.v1.UpdateJob.conditions:type_name -> batchyard.api.v1.Conditions
+	69,  // 80: batchyard.raftlog.v1.DeleteJob.conditions:type_name -> batchyard.api.v1.Conditions
+	78,  // 81: batchyard.raftlog.v1.DisableJob.option:type_name -> batchyard.api.v1.DisableJobOption
+	69,  // 82: batchyard.raftlog.v1.DisableJob.conditions:type_name -> batchyard.api.v1.Conditions
+	69,  // 83: batchyard.raftlog.v1.EnableJob.conditions:type_name -> batchyard.api.v1.Conditions
+	69,  // 84: batchyard.raftlog.v1.TerminateJob.conditions:type_name -> batchyard.api.v1.Conditions
+	79,  // 85: batchyard.raftlog.v1.NewTask.depends_on:type_name -> batchyard.api.v1.TaskDependencies
+	30,  // 86: batchyard.raftlog.v1.AddTasks.tasks:type_name -> batchyard.raftlog.v1.NewTask
+	80,  // 87: batchyard.raftlog.v1.UpdateTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	69,  // 88: batchyard.raftlog.v1.UpdateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	69,  // 89: batchyard.raftlog.v1.DeleteTask.conditions:type_name -> batchyard.api.v1.Conditions
+	69,  // 90: batchyard.raftlog.v1.TerminateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	69,  // 91: batchyard.raftlog.v1.ReactivateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	37,  // 92: batchyard.raftlog.v1.AssignTasks.nodes:type_name -> batchyard.raftlog.v1.NodePlan
+	38,  // 93: batchyard.raftlog.v1.NodePlan.tasks:type_name -> batchyard.raftlog.v1.PlannedTask
+	81,  // 94: batchyard.raftlog.v1.ReportAttempts.reports:type_name -> batchyard.agent.v1.AttemptReport
+	82,  // 95: batchyard.raftlog.v1.RetractTasks.attempts:type_name -> batchyard.agent.v1.AttemptRef
+	83,  // 96: batchyard.raftlog.v1.PutApplication.record:type_name -> batchyard.raftlog.v1.ApplicationRecord
+	84,  // 97: batchyard.raftlog.v1.EnableAutoScale.options:type_name -> batchyard.api.v1.PoolEnableAutoScaleOptions
+	69,  // 98: batchyard.raftlog.v1.EnableAutoScale.conditions:type_name -> batchyard.api.v1.Conditions
+	85,  // 99: batchyard.raftlog.v1.RecordAutoScale.run:type_name -> batchyard.api.v1.AutoScaleRun
+	46,  // 100: batchyard.raftlog.v1.RecordAutoScale.targets:type_name -> batchyard.raftlog.v1.AutoScaleTargets
+	86,  // 101: batchyard.raftlog.v1.AutoScaleTargets.deallocation:type_name -> batchyard.api.v1.NodeDeallocationOption
+	102, // [102:102] is the sub-list for method output_type
+	102, // [102:102] is the sub-list for method input_type
+	102, // [102:102] is the sub-list for extension type_name
+	102, // [102:102] is the sub-list for extension extendee
+	0,   // [0:102] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_raftlog_v1_commands_proto_init() }
@@ -4157,6 +4176,7 @@ func file_batchyard_raftlog_v1_commands_proto_init() {
 	file_batchyard_raftlog_v1_arrays_proto_init()
 	file_batchyard_raftlog_v1_failures_proto_init()
 	file_batchyard_raftlog_v1_instances_proto_init()
+	file_batchyard_raftlog_v1_mounts_proto_init()
 	file_batchyard_raftlog_v1_records_proto_init()
 	file_batchyard_raftlog_v1_schedules_proto_init()
 	file_batchyard_raftlog_v1_commands_proto_msgTypes[0].OneofWrappers = []any{
@@ -4184,6 +4204,7 @@ func file_batchyard_raftlog_v1_commands_proto_init() {
 		(*Command_SetNodeState)(nil),
 		(*Command_LeaveNodes)(nil),
 		(*Command_ActOnNode)(nil),
+		(*Command_NodeMounted)(nil),
 		(*Command_CreateJob)(nil),
 		(*Command_UpdateJob)(nil),
 		(*Command_DeleteJob)(nil),

@@ -378,7 +378,9 @@ type NodeRecord struct {
 	// What a user wants of the node and has not come about yet.
 	Action *NodeAction `protobuf:"bytes,15,opt,name=action,proto3" json:"action,omitempty"`
 	// Of bringing the pool's container images, before the start task; absent: there are none.
-	Prefetch      *SpecialExecution `protobuf:"bytes,30,opt,name=prefetch,proto3" json:"prefetch,omitempty"`
+	Prefetch *SpecialExecution `protobuf:"bytes,30,opt,name=prefetch,proto3" json:"prefetch,omitempty"`
+	// Where the node's pool mounts file systems.
+	Mounts        *NodeMounts `protobuf:"bytes,40,opt,name=mounts,proto3" json:"mounts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -521,6 +523,13 @@ func (x *NodeRecord) GetAction() *NodeAction {
 func (x *NodeRecord) GetPrefetch() *SpecialExecution {
 	if x != nil {
 		return x.Prefetch
+	}
+	return nil
+}
+
+func (x *NodeRecord) GetMounts() *NodeMounts {
+	if x != nil {
+		return x.Mounts
 	}
 	return nil
 }
@@ -1717,7 +1726,7 @@ var File_batchyard_raftlog_v1_records_proto protoreflect.FileDescriptor
 
 const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\n" +
-	"\"batchyard/raftlog/v1/records.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/api/v1/account.proto\x1a\"batchyard/api/v1/application.proto\x1a\x1ebatchyard/api/v1/cluster.proto\x1a batchyard/api/v1/execution.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a$batchyard/raftlog/v1/instances.proto\"\xb9\x01\n" +
+	"\"batchyard/raftlog/v1/records.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/api/v1/account.proto\x1a\"batchyard/api/v1/application.proto\x1a\x1ebatchyard/api/v1/cluster.proto\x1a batchyard/api/v1/execution.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a$batchyard/raftlog/v1/instances.proto\x1a!batchyard/raftlog/v1/mounts.proto\"\xb9\x01\n" +
 	"\rAccountRecord\x123\n" +
 	"\aaccount\x18\x01 \x01(\v2\x19.batchyard.api.v1.AccountR\aaccount\x12%\n" +
 	"\x0esealed_primary\x18\x02 \x01(\fR\rsealedPrimary\x12)\n" +
@@ -1731,7 +1740,7 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\x0fresize_deadline\x18\x04 \x01(\x03R\x0eresizeDeadline\x12L\n" +
 	"\fdeallocation\x18\x05 \x01(\x0e2(.batchyard.api.v1.NodeDeallocationOptionR\fdeallocation\x12$\n" +
 	"\x0eauto_scale_due\x18\x06 \x01(\x03R\fautoScaleDue\x12,\n" +
-	"\x12auto_scale_enabled\x18\a \x01(\x03R\x10autoScaleEnabled\"\xa3\x04\n" +
+	"\x12auto_scale_enabled\x18\a \x01(\x03R\x10autoScaleEnabled\"\xdd\x04\n" +
 	"\n" +
 	"NodeRecord\x12*\n" +
 	"\x04node\x18\x01 \x01(\v2\x16.batchyard.api.v1.NodeR\x04node\x12\x18\n" +
@@ -1750,7 +1759,8 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\aboot_id\x18\r \x01(\tR\x06bootId\x12<\n" +
 	"\x05start\x18\x0e \x01(\v2&.batchyard.raftlog.v1.SpecialExecutionR\x05start\x128\n" +
 	"\x06action\x18\x0f \x01(\v2 .batchyard.raftlog.v1.NodeActionR\x06action\x12B\n" +
-	"\bprefetch\x18\x1e \x01(\v2&.batchyard.raftlog.v1.SpecialExecutionR\bprefetch\"^\n" +
+	"\bprefetch\x18\x1e \x01(\v2&.batchyard.raftlog.v1.SpecialExecutionR\bprefetch\x128\n" +
+	"\x06mounts\x18( \x01(\v2 .batchyard.raftlog.v1.NodeMountsR\x06mounts\"^\n" +
 	"\n" +
 	"NodeAction\x128\n" +
 	"\x04kind\x18\x01 \x01(\x0e2$.batchyard.raftlog.v1.NodeActionKindR\x04kind\x12\x16\n" +
@@ -1927,16 +1937,17 @@ var file_batchyard_raftlog_v1_records_proto_goTypes = []any{
 	(*v1.Pool)(nil),                       // 19: batchyard.api.v1.Pool
 	(v1.NodeDeallocationOption)(0),        // 20: batchyard.api.v1.NodeDeallocationOption
 	(*v1.Node)(nil),                       // 21: batchyard.api.v1.Node
-	(*v1.TaskFailureInfo)(nil),            // 22: batchyard.api.v1.TaskFailureInfo
-	(*v1.TaskContainerExecutionInfo)(nil), // 23: batchyard.api.v1.TaskContainerExecutionInfo
-	(*v1.Job)(nil),                        // 24: batchyard.api.v1.Job
-	(v1.DisableJobOption)(0),              // 25: batchyard.api.v1.DisableJobOption
-	(*v1.TaskDependencies)(nil),           // 26: batchyard.api.v1.TaskDependencies
-	(*v1.TaskConstraints)(nil),            // 27: batchyard.api.v1.TaskConstraints
-	(*InstancePlace)(nil),                 // 28: batchyard.raftlog.v1.InstancePlace
-	(*v1.ApplicationDetail)(nil),          // 29: batchyard.api.v1.ApplicationDetail
-	(v1.JoinTokenKind)(0),                 // 30: batchyard.api.v1.JoinTokenKind
-	(*v1.Member)(nil),                     // 31: batchyard.api.v1.Member
+	(*NodeMounts)(nil),                    // 22: batchyard.raftlog.v1.NodeMounts
+	(*v1.TaskFailureInfo)(nil),            // 23: batchyard.api.v1.TaskFailureInfo
+	(*v1.TaskContainerExecutionInfo)(nil), // 24: batchyard.api.v1.TaskContainerExecutionInfo
+	(*v1.Job)(nil),                        // 25: batchyard.api.v1.Job
+	(v1.DisableJobOption)(0),              // 26: batchyard.api.v1.DisableJobOption
+	(*v1.TaskDependencies)(nil),           // 27: batchyard.api.v1.TaskDependencies
+	(*v1.TaskConstraints)(nil),            // 28: batchyard.api.v1.TaskConstraints
+	(*InstancePlace)(nil),                 // 29: batchyard.raftlog.v1.InstancePlace
+	(*v1.ApplicationDetail)(nil),          // 30: batchyard.api.v1.ApplicationDetail
+	(v1.JoinTokenKind)(0),                 // 31: batchyard.api.v1.JoinTokenKind
+	(*v1.Member)(nil),                     // 32: batchyard.api.v1.Member
 }
 var file_batchyard_raftlog_v1_records_proto_depIdxs = []int32{
 	18, // 0: batchyard.raftlog.v1.AccountRecord.account:type_name -> batchyard.api.v1.Account
@@ -1946,29 +1957,30 @@ var file_batchyard_raftlog_v1_records_proto_depIdxs = []int32{
 	7,  // 4: batchyard.raftlog.v1.NodeRecord.start:type_name -> batchyard.raftlog.v1.SpecialExecution
 	6,  // 5: batchyard.raftlog.v1.NodeRecord.action:type_name -> batchyard.raftlog.v1.NodeAction
 	7,  // 6: batchyard.raftlog.v1.NodeRecord.prefetch:type_name -> batchyard.raftlog.v1.SpecialExecution
-	0,  // 7: batchyard.raftlog.v1.NodeAction.kind:type_name -> batchyard.raftlog.v1.NodeActionKind
-	1,  // 8: batchyard.raftlog.v1.SpecialExecution.phase:type_name -> batchyard.raftlog.v1.SpecialPhase
-	22, // 9: batchyard.raftlog.v1.SpecialExecution.failure:type_name -> batchyard.api.v1.TaskFailureInfo
-	23, // 10: batchyard.raftlog.v1.SpecialExecution.container:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
-	7,  // 11: batchyard.raftlog.v1.JobNode.preparation:type_name -> batchyard.raftlog.v1.SpecialExecution
-	7,  // 12: batchyard.raftlog.v1.JobNode.release:type_name -> batchyard.raftlog.v1.SpecialExecution
-	24, // 13: batchyard.raftlog.v1.JobRecord.job:type_name -> batchyard.api.v1.Job
-	25, // 14: batchyard.raftlog.v1.JobRecord.disable_option:type_name -> batchyard.api.v1.DisableJobOption
-	26, // 15: batchyard.raftlog.v1.TaskEntry.depends_on:type_name -> batchyard.api.v1.TaskDependencies
-	2,  // 16: batchyard.raftlog.v1.TaskExecution.phase:type_name -> batchyard.raftlog.v1.TaskPhase
-	2,  // 17: batchyard.raftlog.v1.TaskExecution.previous_phase:type_name -> batchyard.raftlog.v1.TaskPhase
-	22, // 18: batchyard.raftlog.v1.TaskExecution.failure:type_name -> batchyard.api.v1.TaskFailureInfo
-	27, // 19: batchyard.raftlog.v1.TaskExecution.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	23, // 20: batchyard.raftlog.v1.TaskExecution.container:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
-	28, // 21: batchyard.raftlog.v1.NodeTask.instance:type_name -> batchyard.raftlog.v1.InstancePlace
-	29, // 22: batchyard.raftlog.v1.ApplicationRecord.application:type_name -> batchyard.api.v1.ApplicationDetail
-	30, // 23: batchyard.raftlog.v1.JoinTokenRecord.kind:type_name -> batchyard.api.v1.JoinTokenKind
-	31, // 24: batchyard.raftlog.v1.MemberRecord.member:type_name -> batchyard.api.v1.Member
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	22, // 7: batchyard.raftlog.v1.NodeRecord.mounts:type_name -> batchyard.raftlog.v1.NodeMounts
+	0,  // 8: batchyard.raftlog.v1.NodeAction.kind:type_name -> batchyard.raftlog.v1.NodeActionKind
+	1,  // 9: batchyard.raftlog.v1.SpecialExecution.phase:type_name -> batchyard.raftlog.v1.SpecialPhase
+	23, // 10: batchyard.raftlog.v1.SpecialExecution.failure:type_name -> batchyard.api.v1.TaskFailureInfo
+	24, // 11: batchyard.raftlog.v1.SpecialExecution.container:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
+	7,  // 12: batchyard.raftlog.v1.JobNode.preparation:type_name -> batchyard.raftlog.v1.SpecialExecution
+	7,  // 13: batchyard.raftlog.v1.JobNode.release:type_name -> batchyard.raftlog.v1.SpecialExecution
+	25, // 14: batchyard.raftlog.v1.JobRecord.job:type_name -> batchyard.api.v1.Job
+	26, // 15: batchyard.raftlog.v1.JobRecord.disable_option:type_name -> batchyard.api.v1.DisableJobOption
+	27, // 16: batchyard.raftlog.v1.TaskEntry.depends_on:type_name -> batchyard.api.v1.TaskDependencies
+	2,  // 17: batchyard.raftlog.v1.TaskExecution.phase:type_name -> batchyard.raftlog.v1.TaskPhase
+	2,  // 18: batchyard.raftlog.v1.TaskExecution.previous_phase:type_name -> batchyard.raftlog.v1.TaskPhase
+	23, // 19: batchyard.raftlog.v1.TaskExecution.failure:type_name -> batchyard.api.v1.TaskFailureInfo
+	28, // 20: batchyard.raftlog.v1.TaskExecution.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	24, // 21: batchyard.raftlog.v1.TaskExecution.container:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
+	29, // 22: batchyard.raftlog.v1.NodeTask.instance:type_name -> batchyard.raftlog.v1.InstancePlace
+	30, // 23: batchyard.raftlog.v1.ApplicationRecord.application:type_name -> batchyard.api.v1.ApplicationDetail
+	31, // 24: batchyard.raftlog.v1.JoinTokenRecord.kind:type_name -> batchyard.api.v1.JoinTokenKind
+	32, // 25: batchyard.raftlog.v1.MemberRecord.member:type_name -> batchyard.api.v1.Member
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_raftlog_v1_records_proto_init() }
@@ -1977,6 +1989,7 @@ func file_batchyard_raftlog_v1_records_proto_init() {
 		return
 	}
 	file_batchyard_raftlog_v1_instances_proto_init()
+	file_batchyard_raftlog_v1_mounts_proto_init()
 	file_batchyard_raftlog_v1_records_proto_msgTypes[4].OneofWrappers = []any{}
 	file_batchyard_raftlog_v1_records_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
