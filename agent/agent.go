@@ -114,7 +114,7 @@ func (a *Agent) leave(ctx context.Context, err error) error {
 		return errors.Join(ended(ctx, err), fmt.Errorf("stopping the tasks: %w", stopErr))
 	}
 	purgeContainers(stopCtx, &a.cfg)
-	return ended(ctx, err)
+	return a.unmount(ended(ctx, err))
 }
 
 // final says whether the node has no future, and its tasks none with it.
@@ -189,7 +189,8 @@ func (l *life) once(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	restart := make(chan *restartError, 1)
-	keeper := l.keeper(runner, restart)
+	mounts := newMounting(newMounter(cfg))
+	keeper := l.keeper(runner, mounts, restart)
 	group.Go(func() error {
 		select {
 		case again := <-restart:
@@ -199,6 +200,7 @@ func (l *life) once(ctx context.Context) error {
 		}
 	})
 	group.Go(func() error { return runner.Run(ctx) })
+	group.Go(func() error { return mounts.run(ctx) })
 	group.Go(func() error { return keeper.Run(ctx, l.addresses) })
 	group.Go(func() error { return l.renew(ctx, keeper) })
 	return group.Wait()
@@ -219,12 +221,12 @@ func (l *life) taskConfig(supervised *supervisor) task.Config {
 	}
 }
 
-func (l *life) keeper(runner *task.Runner, restart chan<- *restartError) *session.Keeper {
+func (l *life) keeper(runner *task.Runner, mounts *mounting, restart chan<- *restartError) *session.Keeper {
 	cfg := &l.agent.cfg
 	orders := &orders{cfg: cfg, staging: l.staging}
 	return &session.Keeper{
 		Config: session.Config{
-			Tasks: configured{runner, l.staging}, Reports: runner.Outbox(), Logger: cfg.Logger, Heartbeat: cfg.Heartbeat,
+			Tasks: configured{runner, l.staging, mounts}, Reports: runner.Outbox(), Mounts: mounts, Logger: cfg.Logger, Heartbeat: cfg.Heartbeat,
 			Facts: l.agent.machine.facts, Load: l.agent.machine.load,
 			Serve: func(ctx context.Context, req *agentv1.FileRequest, send func(*agentv1.TransferChunk) error, done <-chan struct{}) error {
 				return files.Serve(ctx, cfg.NodeRoot, req, send, done)

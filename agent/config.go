@@ -51,6 +51,8 @@ type Config struct {
 	ContainerHostAccess bool
 	// ContainerCommand runs a container, by container.Run; what is given to it is added.
 	ContainerCommand []string
+	// NoMounts keeps pools from mounting file systems on this node.
+	NoMounts bool
 	// LimitTasks holds each task to the share of the node's memory and processors that its slots are of the node's.
 	LimitTasks bool
 	Version    string

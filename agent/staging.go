@@ -32,14 +32,16 @@ func newStaging(cfg *Config) (*staging, error) {
 	return s, nil
 }
 
-// configured has transfers that are under way learn of new credentials of the store.
+// configured has transfers that are under way learn of new credentials of the store, and mounts of what is to be mounted.
 type configured struct {
 	*task.Runner
 	staging *staging
+	mounts  *mounting
 }
 
 func (c configured) Configure(ctx context.Context, w *agentv1.Welcome) error {
 	c.staging.access.Store(w.GetStore())
+	c.mounts.begin(w)
 	return c.Runner.Configure(ctx, w)
 }
 

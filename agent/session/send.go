@@ -36,6 +36,10 @@ func (s *session) send(ctx context.Context) error {
 	gap := time.NewTimer(0)
 	defer gap.Stop()
 	paused := true // until gap fires
+	var mounts <-chan struct{}
+	if s.cfg.Mounts != nil {
+		mounts = s.cfg.Mounts.Ready()
+	}
 	var batch uint64
 	for {
 		var message *agentv1.AgentMessage
@@ -49,6 +53,8 @@ func (s *session) send(ctx context.Context) error {
 		case <-beat.C:
 			message = s.heartbeat()
 		case message = <-s.out:
+		case <-mounts:
+			message = s.mounts()
 		case <-gap.C:
 			paused = false
 		case <-ready:
@@ -77,6 +83,14 @@ func (s *session) heartbeat() *agentv1.AgentMessage {
 	s.cfg.Load(heartbeat)
 	heartbeat.Number = s.beats.next(time.Now())
 	return &agentv1.AgentMessage{Message: &agentv1.AgentMessage_Heartbeat{Heartbeat: heartbeat}}
+}
+
+func (s *session) mounts() *agentv1.AgentMessage {
+	report := s.cfg.Mounts.Take()
+	if report == nil {
+		return nil
+	}
+	return &agentv1.AgentMessage{Message: &agentv1.AgentMessage_Mounts{Mounts: report}}
 }
 
 // reports makes the next batch, or nothing while enough are on their way: the next commit asks again.

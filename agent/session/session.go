@@ -56,6 +56,14 @@ type Reports interface {
 	Committed(batch uint64)
 }
 
+// Mounts is where a report on mounts waits for the session.
+type Mounts interface {
+	// Ready is sent to when Take may have something.
+	Ready() <-chan struct{}
+	// Take gives what the session has not been told yet, or nil.
+	Take() *agentv1.MountReport
+}
+
 // ServeFunc answers one request for files; following ends when done is closed.
 type ServeFunc func(ctx context.Context, req *agentv1.FileRequest, send func(*agentv1.TransferChunk) error, done <-chan struct{}) error
 
@@ -63,7 +71,9 @@ type ServeFunc func(ctx context.Context, req *agentv1.FileRequest, send func(*ag
 type Config struct {
 	Tasks   Tasks
 	Reports Reports
-	Serve   ServeFunc
+	// Mounts says how the file systems fare that the welcome has asked for. It may be nil.
+	Mounts Mounts
+	Serve  ServeFunc
 	// Follow does what an order to the node asks, and says how many files it has uploaded.
 	Follow func(ctx context.Context, order *agentv1.NodeOrder) (uploaded int32, err error)
 	// Restart begins to end everything; it returns at once.

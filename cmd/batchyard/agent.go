@@ -45,6 +45,7 @@ Stopped with SIGTERM it leaves its tasks running, so that a new version can take
 	flags.BoolVar(&o.cfg.LimitTasks, "limit-tasks", false, "hold each task to its slots' share of memory and processors")
 	flags.StringVar(&o.cfg.ContainerEngine, "container-engine", "", "unix:///path of Docker's or Podman's socket, or none (default: whichever of the usual sockets there is)")
 	flags.BoolVar(&o.cfg.ContainerHostAccess, "container-host-access", false, "let tasks' run options reach the machine: privileged, devices, capabilities, any path")
+	flags.BoolVar(&o.cfg.NoMounts, "no-mounts", false, "mount nothing that the pool asks for")
 	flags.StringVar(&o.cfg.Address, "address", "", "address that others are told as this node's")
 	flags.StringVar(&o.cfg.LogFile, "log-file", "", "file in which the agent's log is kept, to be uploaded on request")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "log everything")
