@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/batchyard/batchyard/coordinator/pools"
+	"github.com/batchyard/batchyard/internal/mountinfo"
 	"github.com/batchyard/batchyard/internal/pidfile"
 )
 
@@ -174,7 +176,37 @@ func (p *Provider) Remove(_ context.Context, m pools.Machine) error {
 	if err := process.Stop(stopGrace); err != nil {
 		return err
 	}
+	if err := detach(dir); err != nil {
+		return err
+	}
 	return os.RemoveAll(dir)
+}
+
+// detach takes away what an agent that was killed has left mounted: what is in there is not the node's to delete.
+func detach(dir string) error {
+	resolved, err := filepath.EvalSymlinks(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for range 2 { // then nothing is left, or nothing is deleted
+		list, err := mountinfo.List()
+		if err != nil {
+			return err
+		}
+		left := mountinfo.Under(list, resolved)
+		if len(left) == 0 {
+			return nil
+		}
+		for _, m := range left {
+			if err := mountinfo.Unmount(m.Point, true); err != nil {
+				return err
+			}
+		}
+	}
+	return fmt.Errorf("something is still mounted below %s", dir)
 }
 
 var errClosed = errors.New("the provider is closed")
