@@ -98,6 +98,9 @@ func (f *factory) describePool(w io.Writer, p *apiv1.Pool) error {
 	for _, ref := range p.GetApplicationPackageReferences() {
 		fields = append(fields, "Application", packageText(ref))
 	}
+	for _, m := range p.GetMountConfiguration() {
+		fields = append(fields, "Mount", mountText(m))
+	}
 	for _, m := range p.GetMetadata() {
 		fields = append(fields, "Metadata", m.GetName()+"="+m.GetValue())
 	}

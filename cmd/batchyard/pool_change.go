@@ -24,6 +24,7 @@ type poolCreateOptions struct {
 	vmSize        string
 	startTask     string
 	apps          []string
+	mounts        []string
 	metadata      []string
 	resizeTimeout durationFlag
 	formula       formulaFlags
@@ -43,6 +44,7 @@ func newPoolCreateCommand(f *factory) *cobra.Command {
 --file takes a pool in the JSON or YAML spelling of Azure Batch, as "pool show -o yaml" prints it; flags win over the file.`,
 		Example: `  batchyard pool create demo --nodes 2 --slots 4 --wait
   batchyard pool create render --nodes 8 --app blender:4.2 --start-task "/bin/sh -c 'apt-get install -y ffmpeg'"
+  batchyard pool create align --nodes 4 --mount data=s3://genomes/2026
   batchyard pool create --file pool.yaml`,
 		Args: between(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -59,6 +61,7 @@ func newPoolCreateCommand(f *factory) *cobra.Command {
 	flags.StringVar(&opts.vmSize, "vm-size", "", "size of the nodes' machines, as the provider knows it")
 	flags.StringVar(&opts.startTask, "start-task", "", "command that every node runs when it joins")
 	flags.StringArrayVar(&opts.apps, "app", nil, "application package for every node: APP or APP:VERSION; repeatable")
+	flags.StringArrayVar(&opts.mounts, "mount", nil, mountUsage)
 	flags.StringArrayVar(&opts.metadata, "metadata", nil, "NAME=VALUE; repeatable")
 	flags.Var(&opts.resizeTimeout, "resize-timeout", "how long to look for nodes (default 15m)")
 	opts.formula.register(flags)
@@ -127,6 +130,11 @@ func (o *poolCreateOptions) pool(f *factory, args []string) (*apiv1.Pool, error)
 		return nil, usagef("--fill %q: expected spread or pack", o.fill)
 	}
 	pool.ApplicationPackageReferences = append(pool.ApplicationPackageReferences, packages(o.apps)...)
+	mounts, err := poolMounts(o.mounts)
+	if err != nil {
+		return nil, err
+	}
+	pool.MountConfiguration = append(pool.MountConfiguration, mounts...)
 	items, err := metadata(o.metadata)
 	pool.Metadata = append(pool.Metadata, items...)
 	return pool, err

@@ -42,6 +42,7 @@ type poolCommon interface {
 	GetStartTask() *apiv1.StartTask
 	GetVirtualMachineConfiguration() *apiv1.VirtualMachineConfiguration
 	GetUserAccounts() []*apiv1.UserAccount
+	GetMountConfiguration() []*apiv1.MountConfiguration
 }
 
 func checkPoolCommon(p poolCommon) error {
@@ -68,6 +69,9 @@ func checkPoolCommon(p poolCommon) error {
 		return err
 	}
 	if err := checkContainers("virtualMachineConfiguration.containerConfiguration", p.GetVirtualMachineConfiguration().GetContainerConfiguration()); err != nil {
+		return err
+	}
+	if err := checkMounts("mountConfiguration", p.GetMountConfiguration()); err != nil {
 		return err
 	}
 	return checkDisks("virtualMachineConfiguration.dataDisks", p.GetVirtualMachineConfiguration().GetDataDisks())

@@ -14,6 +14,8 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/sas"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/service"
 	"github.com/stretchr/testify/require"
 )
 
@@ -86,6 +88,18 @@ func (a *AzuriteServer) Client(t *testing.T, name string) *container.Client {
 	c, err := container.NewClientWithSharedKeyCredential(a.base+"/"+name, a.cred, nil)
 	require.NoError(t, err)
 	return c
+}
+
+// SAS signs access to everything in the account for an hour, and says where its containers are.
+func (a *AzuriteServer) SAS(t *testing.T) (base, query string) {
+	t.Helper()
+	client, err := service.NewClientWithSharedKeyCredential(a.base, a.cred, nil)
+	require.NoError(t, err)
+	url, err := client.GetSASURL(sas.AccountResourceTypes{Service: true, Container: true, Object: true},
+		sas.AccountPermissions{Read: true, Write: true, Delete: true, List: true, Add: true, Create: true}, time.Now().Add(time.Hour), nil)
+	require.NoError(t, err)
+	_, query, _ = strings.Cut(url, "?")
+	return a.base, query
 }
 
 // Container makes a container.
