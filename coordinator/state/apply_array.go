@@ -311,12 +311,13 @@ func (s *Store) Arrays(jobUID, after uint64, limit int) []ArrayInfo {
 		return nil
 	}
 	var out []ArrayInfo
-	j.arrays.byFirst.AscendGreaterOrEqual(&array{rec: &raftlogv1.TaskArrayRecord{FirstTask: after + 1}}, func(a *array) bool {
+	for _, a := range j.arrays.from(after) {
 		if len(out) == limit {
-			return false
+			break
 		}
-		out = append(out, a.info())
-		return true
-	})
+		if a.rec.FirstTask > after {
+			out = append(out, a.info())
+		}
+	}
 	return out
 }

@@ -2,9 +2,10 @@ package state
 
 import (
 	"encoding/binary"
+	"slices"
+	"sort"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/google/btree"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/batchyard/batchyard/internal/lifecycle"
@@ -74,54 +75,37 @@ func (a *array) room() int {
 
 // arrays are those of a job.
 type arrays struct {
-	byFirst *btree.BTreeG[*array]
+	inOrder []*array          // of their numbers
 	byID    map[string]*array // id in lower case
 	byStem  map[string]*array // what its elements' ids begin with, see sweep.Stem
 }
 
-func newArrays() arrays {
-	return arrays{
-		byFirst: btree.NewG(8, func(a, b *array) bool { return a.rec.FirstTask < b.rec.FirstTask }),
-		byID:    map[string]*array{}, byStem: map[string]*array{},
-	}
-}
+func newArrays() arrays { return arrays{byID: map[string]*array{}, byStem: map[string]*array{}} }
 
+// add adds an array whose numbers come after those of all others.
 func (s *arrays) add(a *array) {
-	s.byFirst.ReplaceOrInsert(a)
+	s.inOrder = append(s.inOrder, a)
 	s.byID[lifecycle.IDKey(a.rec.Id)] = a
 	s.byStem[sweep.Stem(a.rec.IdPrefix)] = a
 }
 
 func (s *arrays) remove(a *array) {
-	s.byFirst.Delete(a)
+	s.inOrder = slices.DeleteFunc(s.inOrder, func(other *array) bool { return other == a })
 	delete(s.byID, lifecycle.IDKey(a.rec.Id))
 	delete(s.byStem, sweep.Stem(a.rec.IdPrefix))
 }
 
-// of is the array that has the number, whether or not its element is there; nil: none.
-func (s *arrays) of(task uint64) (found *array) {
-	if len(s.byID) == 0 {
-		return nil
-	}
-	s.byFirst.DescendLessOrEqual(&array{rec: &raftlogv1.TaskArrayRecord{FirstTask: task}}, func(a *array) bool {
-		if task < a.rec.FirstTask+a.rec.Size {
-			found = a
-		}
-		return false
-	})
-	return found
+// from are the arrays whose numbers end at the one given or after it.
+func (s *arrays) from(task uint64) []*array {
+	return s.inOrder[sort.Search(len(s.inOrder), func(i int) bool { return s.inOrder[i].rec.FirstTask+s.inOrder[i].rec.Size > task }):]
 }
 
-// from is the first array whose numbers end after the one given; nil: none.
-func (s *arrays) from(task uint64) (found *array) {
-	if found = s.of(task); found != nil {
-		return found
+// of is the array that has the number, whether or not its element is there; nil: none.
+func (s *arrays) of(task uint64) *array {
+	if later := s.from(task); len(later) > 0 && task >= later[0].rec.FirstTask {
+		return later[0]
 	}
-	s.byFirst.AscendGreaterOrEqual(&array{rec: &raftlogv1.TaskArrayRecord{FirstTask: task}}, func(a *array) bool {
-		found = a
-		return false
-	})
-	return found
+	return nil
 }
 
 // element is the array and number of the element with an id.

@@ -43,14 +43,13 @@ func storedTasks(t require.TestingT, s *Store, j *job) map[uint64]*storedTask {
 		out[binary.BigEndian.Uint64(key)] = freshTask(t, s, j, entry)
 		return nil
 	}))
-	j.arrays.byFirst.Ascend(func(a *array) bool {
+	for _, a := range j.arrays.inOrder {
 		for n := a.rec.FirstTask; n < a.end(); n++ {
 			if a.has(n) {
 				out[n] = storedElement(t, s, j, a, n)
 			}
 		}
-		return true
-	})
+	}
 	require.NoError(t, s.scan(keyNumber(tableExecution, j.rec.Uid), func(key, value []byte) error {
 		task := out[binary.BigEndian.Uint64(key)]
 		require.NotNil(t, task, "an execution without a task")
@@ -501,14 +500,13 @@ func dumpJob(line func(string, ...any), j *job) {
 		line(" run %v", r)
 		return true
 	})
-	j.arrays.byFirst.Ascend(func(a *array) bool {
+	for _, a := range j.arrays.inOrder {
 		line(" array %x counts %x held %d gone %d", encode(a.rec), encode(a.counts), a.held, a.gone.count)
 		a.gone.runs.Ascend(func(r numberSpan) bool {
 			line("  gone %v", r)
 			return true
 		})
-		return true
-	})
+	}
 	for _, key := range sortedTasks(j.held) {
 		line(" held %v by %v", key, slices.Sorted(slices.Values(j.held[key])))
 	}

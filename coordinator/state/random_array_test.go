@@ -23,8 +23,8 @@ func storedElement(t require.TestingT, s *Store, j *job, a *array, task uint64) 
 
 // checkArrays checks the counts of arrays, and that no two tasks have the same id.
 func checkArrays(t require.TestingT, s *Store, j *job, tasks map[uint64]*storedTask) {
-	require.Equal(t, j.arrays.byFirst.Len(), len(j.arrays.byID))
-	require.Equal(t, j.arrays.byFirst.Len(), len(j.arrays.byStem))
+	require.Equal(t, len(j.arrays.inOrder), len(j.arrays.byID))
+	require.Equal(t, len(j.arrays.inOrder), len(j.arrays.byStem))
 	ids, failed := map[string]bool{}, []uint64{}
 	for n, task := range tasks {
 		require.False(t, ids[task.entry.Id], "two tasks are %s", task.entry.Id)
@@ -44,7 +44,7 @@ func checkArrays(t require.TestingT, s *Store, j *job, tasks map[uint64]*storedT
 	require.NoError(t, w.err)
 	require.Equal(t, failed, listed)
 	checkWalk(t, s, j, tasks)
-	j.arrays.byFirst.Ascend(func(a *array) bool {
+	for _, a := range j.arrays.inOrder {
 		own, held := map[uint64]*storedTask{}, 0
 		for n, task := range tasks {
 			if j.arrays.of(n) == a {
@@ -60,8 +60,7 @@ func checkArrays(t require.TestingT, s *Store, j *job, tasks map[uint64]*storedT
 		require.Equal(t, held, a.held)
 		require.Less(t, a.gone.count, a.rec.Size)
 		require.False(t, ids[a.rec.Id], "a task and an array are %s", a.rec.Id)
-		return true
-	})
+	}
 }
 
 // checkWalk lists all tasks.

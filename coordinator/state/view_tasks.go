@@ -119,7 +119,7 @@ func (w *walker) next() bool {
 // nextElement is the first element after the present task; 0: there is none.
 func (w *walker) nextElement() uint64 {
 	at := w.task + 1
-	for a := w.job.arrays.from(at); a != nil; a = w.job.arrays.from(at) {
+	for _, a := range w.job.arrays.from(at) {
 		at = max(at, a.rec.FirstTask)
 		if gone, ok := a.gone.at(at); ok {
 			at = gone.last + 1
@@ -127,7 +127,6 @@ func (w *walker) nextElement() uint64 {
 		if at < a.end() {
 			return at
 		}
-		at = a.rec.FirstTask + a.rec.Size
 	}
 	return 0
 }

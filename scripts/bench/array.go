@@ -9,6 +9,13 @@ import (
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 )
 
+func addArray(ctx context.Context, c *clustertest.Cluster, job string, n int) error {
+	return c.Client().AddTaskArray(ctx, job, &apiv1.TaskArray{
+		Id: "array", Task: &apiv1.Task{CommandLine: "/bin/true {{index}}"},
+		Elements: &apiv1.TaskArray_Range{Range: &apiv1.ArrayRange{First: 1, Last: int64(n), Step: 1}},
+	}, nil)
+}
+
 // array measures what an array of n elements costs until they run.
 func array(ctx context.Context, b *bench, c *clustertest.Cluster, n int) error {
 	if err := createJob(ctx, apiv1.NewJobServiceClient(c.Client()), "array", "none"); err != nil {
@@ -16,11 +23,7 @@ func array(ctx context.Context, b *bench, c *clustertest.Cluster, n int) error {
 	}
 	before := heap()
 	begun := time.Now()
-	err := c.Client().AddTaskArray(ctx, "array", &apiv1.TaskArray{
-		Id: "array", Task: &apiv1.Task{CommandLine: "/bin/true {{index}}"},
-		Elements: &apiv1.TaskArray_Range{Range: &apiv1.ArrayRange{First: 1, Last: int64(n), Step: 1}},
-	}, nil)
-	if err != nil {
+	if err := addArray(ctx, c, "array", n); err != nil {
 		return err
 	}
 	b.add(Figure{
@@ -32,4 +35,25 @@ func array(ctx context.Context, b *bench, c *clustertest.Cluster, n int) error {
 		How: fmt.Sprintf("growth of the heap by an array of %d", n),
 	})
 	return nil
+}
+
+// simulatedArray is simulatedRate for elements of an array, whose entries are made as they are given to nodes.
+func simulatedArray(ctx context.Context, b *bench) error {
+	n := b.size(100_000)
+	return inCluster(ctx, b, 1, func(c *clustertest.Cluster) error {
+		rate, err := simulatedRate(ctx, c, n, func(ctx context.Context, c *clustertest.Cluster, job string, n int) error {
+			if err := disabled(ctx, c, job); err != nil {
+				return err
+			}
+			return addArray(ctx, c, job, n)
+		})
+		if err != nil {
+			return err
+		}
+		b.add(Figure{
+			Name: "simulated elements of an array", Value: rate, Unit: "tasks/s", Budget: 20_000, AtLeast: true,
+			How: fmt.Sprintf("%d of one array, one coordinator, otherwise like simulated tasks", n),
+		})
+		return nil
+	})
 }

@@ -36,11 +36,14 @@ func createPool(ctx context.Context, c *clustertest.Cluster, slots int32) error 
 
 // simulated measures what coordinators can do when nodes cost nothing.
 func simulated(ctx context.Context, b *bench) error {
+	if err := simulatedArray(ctx, b); err != nil {
+		return err
+	}
 	for _, members := range []int{1, 3} {
 		n := b.size(100_000)
 		var rate float64
 		err := inCluster(ctx, b, members, func(c *clustertest.Cluster) (err error) {
-			rate, err = simulatedRate(ctx, c, n)
+			rate, err = simulatedRate(ctx, c, n, queued)
 			return err
 		})
 		if err != nil {
@@ -58,7 +61,7 @@ func simulated(ctx context.Context, b *bench) error {
 	return nil
 }
 
-func simulatedRate(ctx context.Context, c *clustertest.Cluster, n int) (perSecond float64, err error) {
+func simulatedRate(ctx context.Context, c *clustertest.Cluster, n int, queue queuer) (perSecond float64, err error) {
 	if err := createPool(ctx, c, 64); err != nil {
 		return 0, err
 	}
@@ -68,7 +71,7 @@ func simulatedRate(ctx context.Context, c *clustertest.Cluster, n int) (perSecon
 	}
 	jobs := apiv1.NewJobServiceClient(c.Client())
 	// The queue waits, complete, on a pool that has no nodes; then the job moves.
-	if err := queued(ctx, c, "job", n); err != nil {
+	if err := queue(ctx, c, "job", n); err != nil {
 		return 0, errors.Join(err, agents.Stop())
 	}
 	begun := time.Now()
@@ -79,8 +82,18 @@ func simulatedRate(ctx context.Context, c *clustertest.Cluster, n int) (perSecon
 	return float64(n) / time.Since(begun).Seconds(), errors.Join(err, agents.Stop())
 }
 
-// queued makes a disabled job with n tasks.
+// queuer makes a disabled job with n tasks.
+type queuer func(ctx context.Context, c *clustertest.Cluster, job string, n int) error
+
 func queued(ctx context.Context, c *clustertest.Cluster, job string, n int) error {
+	if err := disabled(ctx, c, job); err != nil {
+		return err
+	}
+	_, err := c.Client().AddTasks(ctx, job, sameTasks(n, "/bin/true"), nil)
+	return err
+}
+
+func disabled(ctx context.Context, c *clustertest.Cluster, job string) error {
 	jobs := apiv1.NewJobServiceClient(c.Client())
 	if err := createJob(ctx, jobs, job, simulatedPool); err != nil {
 		return err
@@ -89,11 +102,7 @@ func queued(ctx context.Context, c *clustertest.Cluster, job string, n int) erro
 	if err != nil {
 		return err
 	}
-	if err := waitState(ctx, jobs, job, apiv1.JobState_JOB_STATE_DISABLED); err != nil {
-		return err
-	}
-	_, err = c.Client().AddTasks(ctx, job, sameTasks(n, "/bin/true"), nil)
-	return err
+	return waitState(ctx, jobs, job, apiv1.JobState_JOB_STATE_DISABLED)
 }
 
 func release(ctx context.Context, jobs apiv1.JobServiceClient, job string) error {
