@@ -65,15 +65,19 @@ func (s *Stager) Packages(ctx context.Context, locations []*agentv1.PackageLocat
 	return out, nil
 }
 
-// distinct drops repetitions: a task and its job may name the same package.
+// distinct drops repetitions: a task and its pool may name the same package, the one by its version, the other as the default.
 func distinct(locations []*agentv1.PackageLocation) []*agentv1.PackageLocation {
 	var out []*agentv1.PackageLocation
-	seen := map[[2]string]bool{}
+	seen := map[[2]string]int{}
 	for _, at := range locations {
 		key := [2]string{strings.ToLower(at.GetApplicationId()), strings.ToLower(at.GetVersion())}
-		if !seen[key] {
-			seen[key] = true
+		i, again := seen[key]
+		switch {
+		case !again:
+			seen[key] = len(out)
 			out = append(out, at)
+		case at.GetIsDefault() && !out[i].GetIsDefault():
+			out[i] = at
 		}
 	}
 	return out

@@ -151,6 +151,13 @@ func TestPackagesStopWithTheContext(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
+func TestDistinctKeepsTheDefault(t *testing.T) {
+	named, byDefault := &agentv1.PackageLocation{ApplicationId: "App", Version: "1"}, &agentv1.PackageLocation{ApplicationId: "app", Version: "1", IsDefault: true}
+	other := &agentv1.PackageLocation{ApplicationId: "app", Version: "2"}
+	require.Equal(t, []*agentv1.PackageLocation{byDefault, other}, distinct([]*agentv1.PackageLocation{named, other, byDefault, named}))
+	require.Equal(t, []*agentv1.PackageLocation{byDefault}, distinct([]*agentv1.PackageLocation{byDefault, named}))
+}
+
 func TestPackageEnv(t *testing.T) {
 	packages := []Package{{ID: "Agent-linux-x64", Version: "1.1.46.0", Dir: "/a"}, {ID: "blender", Version: "2.7", Dir: "/b", Default: true}}
 	require.Equal(t, []string{

@@ -260,6 +260,7 @@ func (s *session) packages(refs []*apiv1.ApplicationPackageReference) ([]*agentv
 	return out, nil
 }
 
+// packageLocation spells the application and its version as they were made, however the reference does: nodes make directories and variables of them.
 func packageLocation(app *apiv1.ApplicationDetail, ref *apiv1.ApplicationPackageReference) *agentv1.PackageLocation {
 	loc := &agentv1.PackageLocation{ApplicationId: ref.ApplicationId, Version: ref.Version, Fault: lifecycle.PackageFault(app, ref.Version)}
 	if app != nil && loc.Version == "" {
@@ -267,6 +268,7 @@ func packageLocation(app *apiv1.ApplicationDetail, ref *apiv1.ApplicationPackage
 	}
 	if loc.Fault == "" {
 		p := app.Packages[lifecycle.FindPackage(app, loc.Version)]
+		loc.ApplicationId, loc.Version = app.Id, p.Version
 		loc.StorageKey, loc.Sha256, loc.Size = p.StorageKey, p.Sha256, p.Size
 	}
 	return loc

@@ -6,6 +6,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,6 +80,52 @@ func TestApplications(t *testing.T) {
 	require.Empty(t, admin.archives())
 	out, code = f.run("app", "show", "model")
 	require.Equal(t, batcherr.ExitNotFound, code, out)
+}
+
+// TestPackageVariables runs tasks that print the variables of their packages: those of the pool and their own, with a version and without one.
+func TestPackageVariables(t *testing.T) {
+	f := startFarm(t, "--nodes", "0")
+	for app, versions := range map[string][]string{"Agent-linux-x64": {"1.1.46.0", "2.0-beta_1"}, "blender": {"2.7", "4"}, "only_pool": {"1"}} {
+		for _, version := range versions {
+			dir := filepath.Join(f.dir, "of-"+app+version)
+			require.NoError(t, os.MkdirAll(dir, 0o755))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "which"), []byte(app+" "+version), 0o644))
+			f.ok("app", "upload", app, version, dir)
+		}
+	}
+	f.ok("app", "update", "blender", "--default", "2.7")
+	f.ok("app", "update", "agent-LINUX-x64", "--default", "1.1.46.0")
+	f.ok("pool", "create", "packed", "--nodes", "1", "--app", "blender:2.7", "--app", "only_pool:1", "--start-task", "/bin/sh -c 'env > $AZ_BATCH_NODE_SHARED_DIR/start'")
+	f.ok("job", "create", "work", "--pool", "packed")
+	const list = `env | grep ^AZ_BATCH_APP_PACKAGE_ | sort | while IFS== read -r name dir; do echo "$name: $(cat $dir/which)"; done`
+	variables := func(id string, apps ...string) map[string]string {
+		args := []string{"task", "add", "work", "--id", id}
+		for _, app := range apps {
+			args = append(args, "--app", app)
+		}
+		f.ok(append(args, "--", "/bin/sh", "-c", list)...)
+		f.ok("job", "wait", "work")
+		out := map[string]string{}
+		for line := range strings.Lines(f.ok("task", "logs", "work", id)) {
+			name, which, ok := strings.Cut(strings.TrimSpace(line), ": ")
+			require.True(t, ok, line)
+			out[strings.TrimPrefix(name, "AZ_BATCH_APP_PACKAGE_")] = which
+		}
+		return out
+	}
+	ofPool := map[string]string{"blender_2_7": "blender 2.7", "only_pool_1": "only_pool 1"}
+	require.Equal(t, ofPool, variables("none"), "a version that is named has its suffix, also where it is the default")
+	withAgent := maps.Clone(ofPool)
+	for _, spelling := range []string{"Agent_linux_x64", "agent_linux_x64"} {
+		withAgent[spelling], withAgent[spelling+"_1_1_46_0"], withAgent[spelling+"_2_0_beta_1"] =
+			"Agent-linux-x64 1.1.46.0", "Agent-linux-x64 1.1.46.0", "Agent-linux-x64 2.0-beta_1"
+	}
+	require.Equal(t, withAgent, variables("own", "AGENT-linux-x64", "agent-linux-x64:2.0-BETA_1"), "as it was made and in lower case, however it is named")
+	withBlender := maps.Clone(ofPool)
+	withBlender["blender"], withBlender["blender_4"] = "blender 2.7", "blender 4"
+	require.Equal(t, withBlender, variables("both", "blender", "blender:4"), "the pool's by its version, the task's as the default")
+	start := f.runIn("work", "start", "", "cat $AZ_BATCH_NODE_SHARED_DIR/start")
+	require.Contains(t, strings.Join(start, " "), "AZ_BATCH_APP_PACKAGE_only_pool_1=", "the start task has the pool's")
 }
 
 // useVersions runs tasks with the default version and with one that is named.
