@@ -50,6 +50,13 @@ func (o *orders) uploadLogs(ctx context.Context, m *agentv1.UploadNodeLogs) (int
 	if err != nil {
 		return 0, batcherr.Internal(err)
 	}
+	if len(m.GetDirectories()) > 0 {
+		tails, err := gatherTails(ctx, o.cfg.NodeRoot, work, m.GetDirectories())
+		if err != nil {
+			return 0, batcherr.Internal(err)
+		}
+		count += tails
+	}
 	o.staging.access.Store(m.GetStore())
 	files := []*apiv1.OutputFile{{
 		FilePattern: "*",

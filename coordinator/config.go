@@ -12,6 +12,7 @@ import (
 
 	"github.com/batchyard/batchyard/coordinator/identity"
 	"github.com/batchyard/batchyard/coordinator/pools"
+	"github.com/batchyard/batchyard/coordinator/reconcile"
 	"github.com/batchyard/batchyard/coordinator/replica"
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 )
@@ -40,6 +41,8 @@ type Config struct {
 	Join Join
 	// Lease is how long a node may run tasks without hearing from a leader, Grace what is added before it counts as lost.
 	Lease, Grace, Heartbeat time.Duration
+	// Quarantine says when a node on which much fails is taken out of service.
+	Quarantine reconcile.Quarantine
 	// Store is the S3-compatible store of the accounts' objects. Bucket is empty: each account has its own.
 	Store *apiv1.StoreAccess
 	// StoreUsers makes the accounts' credentials in Store; nil where administrators give accounts credentials that exist.
@@ -73,6 +76,7 @@ func Default() Config {
 		Lease:       45 * time.Second,
 		Grace:       10 * time.Second,
 		Heartbeat:   2 * time.Second,
+		Quarantine:  reconcile.DefaultQuarantine(),
 		Raft:        replica.Default().Timeouts,
 		Now:         time.Now,
 		Logger:      slog.Default(),
@@ -104,6 +108,9 @@ func (c Config) Validate() error {
 	}
 	if c.Heartbeat <= 0 || c.Lease < 2*c.Heartbeat || c.Grace < 0 {
 		errs = append(errs, errors.New("the lease must be at least two heartbeats"))
+	}
+	if err := c.Quarantine.Validate(); err != nil {
+		errs = append(errs, err)
 	}
 	if c.Store == nil {
 		errs = append(errs, errors.New("no object store is configured"))

@@ -36,7 +36,7 @@ func (c *Coordinator) lead(ctx context.Context, term uint64) error {
 	g.Go(func() error {
 		loops := &reconcile.Loops{
 			State: c.state, Proposer: c, Liveness: c.dispatch, Lease: c.cfg.Lease, Grace: c.cfg.Grace, Now: c.cfg.Now, Logger: c.logger,
-			NewPoolID: newPoolID,
+			NewPoolID: newPoolID, Quarantine: c.cfg.Quarantine, Logs: nodeLogs{c},
 		}
 		return loops.Run(ctx)
 	})

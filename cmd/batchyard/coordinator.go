@@ -94,6 +94,10 @@ func (o *coordinatorOptions) flags(cmd *cobra.Command) {
 	flags.DurationVar(&o.cfg.Lease, "lease", o.cfg.Lease, "how long a node's tasks go on without a coordinator")
 	flags.DurationVar(&o.cfg.Grace, "grace", o.cfg.Grace, "how much longer a node is waited for before its tasks run elsewhere")
 	flags.DurationVar(&o.cfg.Heartbeat, "heartbeat", o.cfg.Heartbeat, "how often nodes say that they are there")
+	flags.IntVar(&o.cfg.Quarantine.Failures, "quarantine-failures", o.cfg.Quarantine.Failures,
+		"how many attempts of several jobs have to fail on a node one after the other before it is given no more tasks; 0: never mind")
+	flags.DurationVar(&o.cfg.Quarantine.Window, "quarantine-window", o.cfg.Quarantine.Window, "how long such a failure counts")
+	flags.Float64Var(&o.cfg.Quarantine.Share, "quarantine-share", o.cfg.Quarantine.Share, "how much of a pool may be out of service for that, one node at least")
 	flags.DurationVar(&o.election, "election-timeout", o.cfg.Raft.Heartbeat, "how long the other coordinators hear nothing of their leader before they elect another")
 	flags.StringVar(&o.cfg.Store.Endpoint, "store-endpoint", "", "URL of the S3-compatible store")
 	flags.StringVar(&o.cfg.Store.Region, "store-region", "us-east-1", "region of the store")

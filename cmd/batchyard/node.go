@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/batchyard/batchyard/cmd/batchyard/render"
+	"github.com/batchyard/batchyard/internal/lifecycle"
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 )
 
@@ -72,7 +73,7 @@ func runNodeList(ctx context.Context, f *factory, s *session, opts *listFlags, p
 	table := render.NewTable("POOL", "ID", "STATE", "SCHEDULING", ">TASKS", ">SLOTS", ">RUN", "ADDRESS", "SINCE")
 	return list(f, nodes, ifQuiet(opts.quiet, func(n poolNode) string { return n.GetId() }), table, func(n poolNode) []string {
 		return []string{
-			n.pool, n.GetId(), word(n.GetState()), word(n.GetSchedulingState()), number(n.GetRunningTasksCount()),
+			n.pool, n.GetId(), word(n.GetState()), schedulingText(n.Node), number(n.GetRunningTasksCount()),
 			number(n.GetRunningTaskSlotsCount()), number(n.GetTotalTasksRun()), n.GetIpAddress(), f.ago(n.GetStateTransitionTime()),
 		}
 	})
@@ -117,12 +118,25 @@ func (f *factory) describeNode(w io.Writer, n *apiv1.Node) error {
 	}
 	for _, e := range n.GetErrors() {
 		fields = append(fields, "Error", fmt.Sprintf("%s (%s)", e.GetMessage(), e.GetCode()))
+		for _, d := range e.GetErrorDetails() {
+			fields = append(fields, "  "+render.Plain(d.GetName()), d.GetValue())
+		}
 	}
 	for _, t := range n.GetRecentTasks() {
 		fields = append(fields, "Recent task", fmt.Sprintf("%s/%s %s", t.GetJobId(), t.GetTaskId(), word(t.GetTaskState())))
 	}
 	fields = append(fields, "Joined", f.moment(n.GetAllocationTime()), "Booted", f.moment(n.GetLastBootTime()))
 	return render.Fields(w, fields...)
+}
+
+// schedulingText says whether a node is given tasks; one that is not because too much failed on it is in quarantine.
+func schedulingText(n *apiv1.Node) string {
+	for _, e := range n.GetErrors() {
+		if e.GetCode() == lifecycle.NodeQuarantined {
+			return "quarantine"
+		}
+	}
+	return word(n.GetSchedulingState())
 }
 
 func yesNo(b bool) string {

@@ -95,6 +95,9 @@ func (f *factory) describePool(w io.Writer, p *apiv1.Pool) error {
 		"Autoscale results", p.GetAutoScaleRun().GetResults(), "Autoscale error", runError(p.GetAutoScaleRun()),
 		"Start task", render.Elide(p.GetStartTask().GetCommandLine(), 200),
 	}
+	if n := p.GetQuarantinedNodes(); n > 0 {
+		fields = append(fields, "In quarantine", plural(int(n), "node")+"; see: batchyard node list "+p.GetId())
+	}
 	for _, ref := range p.GetApplicationPackageReferences() {
 		fields = append(fields, "Application", packageText(ref))
 	}

@@ -55,6 +55,9 @@ func (c *core) showNode(info state.NodeInfo) *apiv1.Node {
 	node.RunningTasksCount = proto.Int32(int32(info.Running))
 	node.RunningTaskSlotsCount = proto.Int32(info.RunningSlots)
 	node.StartTaskInfo = showStart(info.NodeRecord)
+	if info.Quarantine != nil {
+		node.Errors = append(node.Errors, showQuarantine(info.Quarantine))
+	}
 	c.rules.blank(node)
 	return node
 }

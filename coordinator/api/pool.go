@@ -86,6 +86,9 @@ func (c *core) pool(ctx context.Context, g grant, id string) (state.PoolInfo, er
 func (c *core) showPool(info state.PoolInfo) *apiv1.Pool {
 	pool := proto.CloneOf(info.Pool)
 	pool.CurrentDedicatedNodes, pool.CurrentLowPriorityNodes = info.Dedicated, info.LowPriority
+	if info.Quarantined > 0 {
+		pool.QuarantinedNodes = &info.Quarantined
+	}
 	c.rules.blank(pool)
 	return pool
 }

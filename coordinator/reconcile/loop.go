@@ -29,6 +29,9 @@ type Loops struct {
 	Liveness Liveness
 	// Lease is how long a node's tasks go on without a leader; Grace is added before the node counts as lost, so that they have ended by then.
 	Lease, Grace time.Duration
+	// Quarantine says when nodes are taken out of service, Logs saves what they have of logs then.
+	Quarantine Quarantine
+	Logs       NodeLogs
 	// NewPoolID makes the id of an automatic pool.
 	NewPoolID func(prefix string) string
 	Now       func() time.Time
@@ -41,6 +44,8 @@ func (l *Loops) Run(ctx context.Context) error {
 	g.Go(func() error { return l.nodes(ctx) })
 	g.Go(func() error { return l.jobs(ctx) })
 	g.Go(func() error { return l.schedules(ctx) })
+	g.Go(func() error { return l.quarantine(ctx) })
+	g.Go(func() error { return l.saveLogs(ctx) })
 	return g.Wait()
 }
 

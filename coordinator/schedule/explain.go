@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"fmt"
+	"maps"
 	"sort"
 	"strings"
 
@@ -151,48 +152,142 @@ func (e *explainer) unfit() bool {
 	return true
 }
 
+// tally is what the nodes of the pool are to the task.
+type tally struct {
+	// Nodes that can be given tasks, those that can be given this one, and of these the ones that are empty and that have room.
+	usable, able, idle, room int
+	barred                   []string
+	// others counts, by why, nodes that can't be given this task; ids are some of them.
+	others map[string]int
+	ids    []string
+}
+
+func (e *explainer) tally(connected func(uint64) bool) tally {
+	t := tally{others: map[string]int{}}
+	for _, n := range e.s.Nodes {
+		why := unavailable(n, connected)
+		if why == "" {
+			t.usable++
+			why = e.unsuitable(n)
+		}
+		if why != "" {
+			t.others[why]++
+			if len(t.ids) < maxShown {
+				t.ids = append(t.ids, n.ID)
+			}
+			if why == whyBarred {
+				t.barred = append(t.barred, n.ID)
+			}
+			continue
+		}
+		t.able++
+		if n.Used == 0 {
+			t.idle++
+		}
+		if n.Slots-n.Used >= e.s.Slots && !n.Exclusive {
+			t.room++
+		}
+	}
+	return t
+}
+
+// Why a node can't be given a task that others could run there.
+const (
+	whyBarred      = "barred by the job's failed preparation task"
+	whyLowPriority = "of low priority"
+	whyQuarantined = "in quarantine"
+)
+
+func (e *explainer) unsuitable(n state.NodeStanding) string {
+	switch {
+	case n.Barred:
+		return whyBarred
+	case e.s.Dedicated && !n.Dedicated:
+		return whyLowPriority
+	}
+	return ""
+}
+
 func (e *explainer) nodes(connected func(uint64) bool) {
 	if len(e.s.Nodes) == 0 {
 		e.emptyPool()
 		return
 	}
-	usable, room, idle := 0, 0, 0
-	var ids []string
-	states := map[string]int{}
-	for _, n := range e.s.Nodes {
-		if why := unavailable(n, connected); why != "" {
-			states[why]++
-			if len(ids) < maxShown {
-				ids = append(ids, n.ID)
-			}
-			continue
-		}
-		usable++
-		if n.Used == 0 {
-			idle++
-		}
-		if n.Slots-n.Used >= e.s.Slots {
-			room++
-		}
-	}
-	switch {
-	case usable == 0:
-		e.because(&apiv1.WaitReason{
-			Kind: apiv1.WaitReasonKind_WAIT_REASON_KIND_NODES_UNAVAILABLE, Ids: ids, Count: int64(len(e.s.Nodes)),
-			Message: fmt.Sprintf("No node of the pool %s can be given tasks: %s.", e.s.PoolID, counted(states)),
-			Remedy:  "It can start when a node is idle or running, connected, and enabled for scheduling.",
-		})
+	switch t := e.tally(connected); {
+	case t.able == 0 && len(t.barred) > 0:
+		e.because(e.barred(t))
+	case t.able == 0:
+		e.because(e.noNode(t))
 	case e.s.Instances > 0:
-		e.several(usable, idle, states, connected)
-	case room == 0:
+		e.several(t.able, t.idle, t.others, connected)
+	case e.s.Alone && t.idle == 0:
 		e.because(&apiv1.WaitReason{
-			Kind: apiv1.WaitReasonKind_WAIT_REASON_KIND_NO_FREE_SLOTS, Count: int64(usable),
-			Message: fmt.Sprintf("None of the %d nodes that can run it has %d free slots.", usable, e.s.Slots),
-			Remedy:  "It can start when running tasks end, and what is ahead of it has started; more nodes make that earlier.",
+			Kind: apiv1.WaitReasonKind_WAIT_REASON_KIND_NODE_ALONE, Count: int64(t.able),
+			Message: fmt.Sprintf("It runs alone on its node, and none of the %d nodes that can run it is empty%s.", t.able, beside(t.others)),
+			Remedy:  "It can start when a node is empty: the least busy one is given nothing more until then.",
+		})
+	case t.room == 0:
+		e.because(e.full(t))
+	case len(e.s.Managers) >= t.room && !e.s.Alone:
+		e.because(&apiv1.WaitReason{
+			Kind: apiv1.WaitReasonKind_WAIT_REASON_KIND_NODES_KEPT, Ids: e.s.Managers, Count: int64(len(e.s.Managers)),
+			Message: fmt.Sprintf("Nodes are kept for manager tasks that run alone on theirs, of the jobs: %s.", strings.Join(e.s.Managers, ", ")),
+			Remedy:  "It can start when those tasks have started and other nodes have room; a job of a higher priority does not wait for them.",
 		})
 	default:
 		e.kept(connected)
 	}
+}
+
+func (e *explainer) barred(t tally) *apiv1.WaitReason {
+	return &apiv1.WaitReason{
+		Kind: apiv1.WaitReasonKind_WAIT_REASON_KIND_NODES_BARRED, Ids: t.barred[:min(len(t.barred), maxShown)], Count: int64(len(t.barred)), Never: true,
+		Message: fmt.Sprintf("The preparation task of the job %s failed on every node of the pool %s that could run it%s.",
+			e.s.Job.Job.Id, e.s.PoolID, beside(without(t.others, whyBarred))),
+		Remedy: "Look at what the preparation task wrote, and reboot the nodes: it runs again there. Or let other nodes join the pool.",
+	}
+}
+
+func (e *explainer) noNode(t tally) *apiv1.WaitReason {
+	r := &apiv1.WaitReason{
+		Kind: apiv1.WaitReasonKind_WAIT_REASON_KIND_NODES_UNAVAILABLE, Ids: t.ids, Count: int64(len(e.s.Nodes)),
+		Message: fmt.Sprintf("No node of the pool %s can be given tasks: %s.", e.s.PoolID, counted(t.others)),
+		Remedy:  "It can start when a node is idle or running, connected, and enabled for scheduling.",
+	}
+	if t.usable > 0 {
+		r.Message = fmt.Sprintf("No node of the pool %s can run it: %s.", e.s.PoolID, counted(t.others))
+		r.Remedy = "It can start when there is a dedicated node."
+	}
+	if t.others[whyQuarantined] > 0 {
+		r.Remedy += " Nodes in quarantine stay there until somebody enables them: node show tells what failed on them."
+	}
+	return r
+}
+
+func (e *explainer) full(t tally) *apiv1.WaitReason {
+	r := &apiv1.WaitReason{
+		Kind: apiv1.WaitReasonKind_WAIT_REASON_KIND_NO_FREE_SLOTS, Count: int64(t.able),
+		Message: fmt.Sprintf("None of the %d nodes that can run it has %d free slots%s.", t.able, e.s.Slots, beside(t.others)),
+		Remedy:  "It can start when running tasks end, and what is ahead of it has started; more nodes make that earlier.",
+	}
+	if e.s.GiveWay > 0 {
+		r.Remedy += fmt.Sprintf(" Jobs of a lower priority allow their tasks, %d with nodes now, to be stopped for it, where that makes enough room.", e.s.GiveWay)
+	}
+	return r
+}
+
+// beside tells of the nodes that a message leaves out.
+func beside(others map[string]int) string {
+	if len(others) == 0 {
+		return ""
+	}
+	return "; the others are: " + counted(others)
+}
+
+func without(states map[string]int, name string) map[string]int {
+	out := maps.Clone(states)
+	delete(out, name)
+	return out
 }
 
 // unavailable is why a node can't be given tasks, empty if it can.
@@ -205,6 +300,8 @@ func unavailable(n state.NodeStanding, connected func(uint64) bool) string {
 			return shown(n.State) + " (" + strings.TrimSuffix(n.Problem, ".") + ")"
 		}
 		return shown(n.State)
+	case n.Quarantined:
+		return whyQuarantined
 	case !n.Scheduling:
 		return "disabled for scheduling"
 	case !connected(n.UID):

@@ -38,11 +38,23 @@ func TestExplain(t *testing.T) {
 		unfit     = apiv1.WaitReasonKind_WAIT_REASON_KIND_UNFIT_POOL
 		noNode    = apiv1.WaitReasonKind_WAIT_REASON_KIND_NODES_UNAVAILABLE
 		noSlot    = apiv1.WaitReasonKind_WAIT_REASON_KIND_NO_FREE_SLOTS
+		barred    = apiv1.WaitReasonKind_WAIT_REASON_KIND_NODES_BARRED
+		alone     = apiv1.WaitReasonKind_WAIT_REASON_KIND_NODE_ALONE
+		kept      = apiv1.WaitReasonKind_WAIT_REASON_KIND_NODES_KEPT
 		heldByOne = apiv1.WaitReasonKind_WAIT_REASON_KIND_WITH_NODE
 	)
 	type change = func(*state.Situation)
 	jobState := func(s apiv1.JobState) change { return func(x *state.Situation) { x.Job.Job.State = s } }
 	node := func(fn func(*state.NodeStanding)) change { return func(x *state.Situation) { fn(&x.Nodes[0]) } }
+	// two is with another node of two slots beside the first.
+	two := func(used int32, fn func(*state.Situation)) change {
+		return func(x *state.Situation) {
+			second := x.Nodes[0]
+			second.ID, second.Used = "n2", used
+			x.Nodes = append(x.Nodes, second)
+			fn(x)
+		}
+	}
 	for name, c := range map[string]struct {
 		change change
 		kinds  []apiv1.WaitReasonKind
@@ -88,7 +100,24 @@ func TestExplain(t *testing.T) {
 		"leaving":        {node(func(n *state.NodeStanding) { n.Leaving = true }), []apiv1.WaitReasonKind{noNode}, false, "1 leaving"},
 		"not connected":  {node(func(n *state.NodeStanding) { n.UID = 9 }), []apiv1.WaitReasonKind{noNode}, false, "1 not connected"},
 		"full":           {node(func(n *state.NodeStanding) { n.Used = 2 }), []apiv1.WaitReasonKind{noSlot}, false, "1 free slots"},
-		"given":          {func(x *state.Situation) { x.Holder = "n1" }, []apiv1.WaitReasonKind{heldByOne}, false, "node n1 has it"},
+		"quarantined":    {node(func(n *state.NodeStanding) { n.Quarantined, n.Scheduling = true, false }), []apiv1.WaitReasonKind{noNode}, false, "1 in quarantine"},
+		"quarantined and full": {two(2, func(x *state.Situation) { x.Nodes[0].Quarantined = true }), []apiv1.WaitReasonKind{noSlot}, false,
+			"None of the 1 nodes that can run it has 1 free slots; the others are: 1 in quarantine."},
+		"barred": {node(func(n *state.NodeStanding) { n.Barred = true }), []apiv1.WaitReasonKind{barred}, true, "preparation task of the job j failed on every node"},
+		"barred and offline": {two(0, func(x *state.Situation) {
+			x.Nodes[0].Barred, x.Nodes[1].State = true, apiv1.NodeState_NODE_STATE_OFFLINE
+		}),
+			[]apiv1.WaitReasonKind{barred}, true, "could run it; the others are: 1 offline."},
+		"one barred, one full": {two(2, func(x *state.Situation) { x.Nodes[0].Barred = true }), []apiv1.WaitReasonKind{noSlot}, false,
+			"the others are: 1 barred by the job's failed preparation task"},
+		"one barred, one free":     {two(1, func(x *state.Situation) { x.Nodes[0].Barred = true }), nil, false, "about to"},
+		"low priority only":        {func(x *state.Situation) { x.Dedicated = true }, []apiv1.WaitReasonKind{noNode}, false, "can run it: 1 of low priority"},
+		"no empty node":            {two(1, func(x *state.Situation) { x.Alone, x.Nodes[0].Used = true, 1 }), []apiv1.WaitReasonKind{alone}, false, "runs alone on its node, and none of the 2"},
+		"an empty node":            {two(1, func(x *state.Situation) { x.Alone = true }), nil, false, "about to"},
+		"beside what runs alone":   {node(func(n *state.NodeStanding) { n.Used, n.Exclusive = 1, true }), []apiv1.WaitReasonKind{noSlot}, false, "1 free slots"},
+		"kept for a manager":       {func(x *state.Situation) { x.Managers = []string{"boss"} }, []apiv1.WaitReasonKind{kept}, false, "manager tasks that run alone on theirs, of the jobs: boss"},
+		"more nodes than managers": {two(0, func(x *state.Situation) { x.Managers = []string{"boss"} }), nil, false, "about to"},
+		"given":                    {func(x *state.Situation) { x.Holder = "n1" }, []apiv1.WaitReasonKind{heldByOne}, false, "node n1 has it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := Explain(situation(c.change), func(uid uint64) bool { return uid == 1 })
@@ -103,4 +132,10 @@ func TestExplain(t *testing.T) {
 			require.Contains(t, got.Summary, c.says)
 		})
 	}
+}
+
+func TestExplainTellsWhatGivesWay(t *testing.T) {
+	full := situation(func(x *state.Situation) { x.Nodes[0].Used, x.GiveWay = 2, 7 })
+	got := Explain(full, func(uint64) bool { return true })
+	require.Contains(t, got.Reasons[0].Remedy, "Jobs of a lower priority allow their tasks, 7 with nodes now, to be stopped for it")
 }

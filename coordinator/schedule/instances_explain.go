@@ -15,10 +15,7 @@ func (e *explainer) several(usable, idle int, others map[string]int, connected f
 	switch claim := e.claim(connected); {
 	case usable < need:
 		r.Message = fmt.Sprintf("It runs on %d nodes at once, and %d of the pool %s can be given tasks", need, usable, e.s.PoolID)
-		if len(others) > 0 {
-			r.Message += "; the others are: " + counted(others)
-		}
-		r.Message += "."
+		r.Message += beside(others) + "."
 		r.Remedy = fmt.Sprintf("It can start when %d nodes are idle, connected, and enabled for scheduling.", need)
 		planned := int(pool.GetTargetDedicatedNodes() + pool.GetTargetLowPriorityNodes())
 		if !pool.GetEnableAutoScale() && max(planned, len(e.s.Nodes)) < need {

@@ -26,7 +26,7 @@ const (
 // wants says whether one of the jobs has tasks left that could run on some node if it were empty.
 func (p *planner) wants(group []*cursor) bool {
 	return slices.ContainsFunc(group, func(c *cursor) bool {
-		return c.job.Allowed != 0 && slices.ContainsFunc(c.job.Runs, func(r state.Run) bool { return r.First <= r.Last && r.Slots <= p.largest })
+		return c.job.Allowed != 0 && slices.ContainsFunc(c.job.Runs, func(r state.Run) bool { return !c.spent(&r) && r.Slots <= p.largest })
 	})
 }
 
@@ -123,10 +123,7 @@ func (x *preemption) serve(c *cursor, wanting int) int {
 			c.run++ // others of the run have no room either
 			continue
 		}
-		r.First++
-		if c.job.Allowed > 0 {
-			c.job.Allowed--
-		}
+		c.take(r)
 	}
 	return wanting
 }

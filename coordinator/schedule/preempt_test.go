@@ -44,7 +44,7 @@ func TestWhatGivesWay(t *testing.T) {
 			nodes: nodes{node(1, 3, 3)}, jobs: jobs{allowed(job(1, 5, 9), 2)}, victims: victims{victim(1, 1, 0, 1), victim(2, 1, 0, 1), victim(3, 1, 0, 1)}, want: []uint64{1, 2},
 		},
 		"what is being stopped is for someone already": {nodes: nodes{stopping(node(1, 2, 2), 1)}, jobs: jobs{job(1, 5, 1)}, victims: victims{victim(1, 1, 0, 1)}},
-		"and for one only":                             {nodes: nodes{stopping(node(1, 2, 2), 1)}, jobs: jobs{job(1, 5, 2)}, victims: victims{victim(1, 1, 0, 1)}, want: []uint64{1}},
+		"and for one only": {nodes: nodes{stopping(node(1, 2, 2), 1)}, jobs: jobs{job(1, 5, 2)}, victims: victims{victim(1, 1, 0, 1)}, want: []uint64{1}},
 		"the lowest priority first": {
 			nodes: nodes{node(1, 1, 1), node(2, 1, 1)}, jobs: jobs{job(1, 5, 1)}, victims: victims{victim(1, 2, -3, 1), victim(2, 1, 2, 1)}, want: []uint64{1},
 		},
@@ -117,7 +117,9 @@ func TestNodesWhereSomethingIsStoppedAreLeftToWhoWaits(t *testing.T) {
 }
 
 func TestAffinity(t *testing.T) {
-	near := func(id string, n uint64, slots int32) state.Run { return state.Run{First: 1, Last: n, Slots: slots, Affinity: id} }
+	near := func(id string, n uint64, slots int32) state.Run {
+		return state.Run{First: 1, Last: n, Slots: slots, Affinity: id}
+	}
 	named := func(uid uint64, slots, used int32) state.NodeRoom {
 		n := node(uid, slots, used)
 		n.ID = fmt.Sprintf("N%d", uid)

@@ -89,6 +89,8 @@ func lacks(cmd *raftlogv1.Command) string {
 		what, whole = "job schedule", c.CreateJobSchedule.Schedule != nil
 	case *raftlogv1.Command_UpdateJobSchedule:
 		what, whole = "update", c.UpdateJobSchedule.Update != nil
+	case *raftlogv1.Command_QuarantineNode:
+		what, whole = "quarantine", c.QuarantineNode.Quarantine != nil
 	case *raftlogv1.Command_PutApplication:
 		what, whole = "application", c.PutApplication.GetRecord().GetApplication() != nil
 	case *raftlogv1.Command_AddTaskArray:
@@ -229,6 +231,10 @@ func (t *txn) dispatchPool(cmd *raftlogv1.Command) (Result, bool) {
 		return t.setNodeState(c.SetNodeState), true
 	case *raftlogv1.Command_LeaveNodes:
 		return t.leaveNodes(c.LeaveNodes), true
+	case *raftlogv1.Command_QuarantineNode:
+		return t.quarantineNode(c.QuarantineNode), true
+	case *raftlogv1.Command_RecordNodeLogs:
+		return t.recordNodeLogs(c.RecordNodeLogs), true
 	case *raftlogv1.Command_ActOnNode:
 		return t.actOnNode(c.ActOnNode), true
 	}

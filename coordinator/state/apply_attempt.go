@@ -162,11 +162,7 @@ func (t *txn) ended(n *node, j *job, key TaskKey, h *held, r *agentv1.AttemptRep
 	if h.Instance != nil {
 		t.stopHeld(j, key) // the end of one is the end of all
 	}
-	totals := t.nodeTotals(n)
-	totals.TasksRun++
-	if out.Succeeded {
-		totals.TasksSucceeded++
-	}
+	t.tally(n, key, out.Succeeded)
 	if out.Retry {
 		exec.RetryCount++
 		exec.LastRetryTime = t.now

@@ -236,8 +236,9 @@ func (t *txn) setNodeScheduling(c *raftlogv1.SetNodeScheduling) Result {
 	if n.rec.Node.SchedulingState == want {
 		return refused(batcherr.Of(batcherr.CodeNodeAlreadyInTargetSchedulingState))
 	}
-	t.editNode(p, n, func(rec *raftlogv1.NodeRecord) { rec.Node.SchedulingState = want })
+	t.editNode(p, n, func(rec *raftlogv1.NodeRecord) { rec.Node.SchedulingState, rec.Quarantine = want, nil })
 	if c.Enabled {
+		t.absolve(n)
 		return Result{}
 	}
 	switch c.Option {

@@ -142,13 +142,15 @@ func (c *chooser) nodes() any {
 }
 
 func (c *chooser) nodeChange() any {
-	switch rapid.IntRange(0, 7).Draw(c.T, "node change") {
+	switch rapid.IntRange(0, 9).Draw(c.T, "node change") {
 	case 7:
 		m := &raftlogv1.NodeMounted{PoolId: c.poolID(), NodeId: c.nodeID(), Incarnation: c.incarnation(), BootId: c.among("boot", "b1", "b1", "b2")}
 		if c.chance("not mounted", 3) {
 			m.Errors = []*apiv1.NodeError{{Code: "c", Message: "m"}}
 		}
 		return m
+	case 8, 9:
+		return c.quarantine()
 	case 6:
 		return &raftlogv1.ActOnNode{
 			PoolId: c.poolID(), NodeId: c.nodeID(), Option: raftlogv1.NodeActionOption(rapid.IntRange(0, 2).Draw(c.T, "option")),

@@ -12,6 +12,8 @@ import (
 type PoolInfo struct {
 	*raftlogv1.PoolRecord
 	Dedicated, LowPriority int32
+	// Nodes that are out of service because too much failed on them.
+	Quarantined int32
 }
 
 // NodeInfo is a node with what is counted rather than stored.
@@ -90,6 +92,9 @@ func (p *pool) info() PoolInfo {
 			out.Dedicated++
 		} else {
 			out.LowPriority++
+		}
+		if n.rec.Quarantine != nil {
+			out.Quarantined++
 		}
 		return true
 	})

@@ -26,6 +26,12 @@ type Situation struct {
 	Room PoolRoom
 	// Array is the array that it is an element of; nil: it is none.
 	Array *ArrayInfo
+	// Alone: it wants a node for itself. Dedicated: no low-priority node.
+	Alone, Dedicated bool
+	// Managers are the ids of the other jobs of the same or a higher priority whose manager tasks wait for a node for themselves.
+	Managers []string
+	// GiveWay is how many tasks of jobs of a lower priority could be stopped for it.
+	GiveWay int
 	// Holder is the id of the node that was given the task and has not started it.
 	Holder string
 	// Open are the first of the tasks that it depends on and that are not completed, or not there; Failed those that will not satisfy it as things are.
@@ -46,6 +52,8 @@ type NodeStanding struct {
 	Slots, Used int32
 	// Problem is what the node itself says of why it can't be used.
 	Problem string
+	// Quarantined: too much failed there. Barred: the job's preparation task did. Exclusive: what it holds runs alone there.
+	Quarantined, Barred, Exclusive, Dedicated bool
 }
 
 // maxRoomTasks bounds the tasks of each job in a situation's room.
@@ -105,7 +113,12 @@ func (s *Store) surroundings(j *job, key TaskKey, out *Situation) {
 	if p.runsInstances() {
 		out.Room = p.room(maxRoomTasks)
 	}
-	for _, other := range p.jobs {
+	if r, ok := j.queue.find(key.Task); ok {
+		out.Alone, out.Dedicated = r.Exclusive, r.Dedicated
+	}
+	for _, uid := range sortedKeys(p.jobs) {
+		other := p.jobs[uid]
+		out.competitor(j, other)
 		if other.rec.Job.State == jobActive && other.rec.Job.GetPriority() > j.rec.Job.GetPriority() {
 			out.AheadInPool += other.queue.count
 		}
@@ -113,8 +126,9 @@ func (s *Store) surroundings(j *job, key TaskKey, out *Situation) {
 	p.nodes.Ascend(func(n *node) bool {
 		out.Nodes = append(out.Nodes, NodeStanding{
 			UID: n.rec.Uid, ID: n.rec.Node.Id, State: n.rec.Node.State, Leaving: n.rec.Leaving, Slots: n.rec.Slots, Used: n.used,
-			Scheduling: n.rec.Node.SchedulingState == apiv1.SchedulingState_SCHEDULING_STATE_ENABLED,
-			Problem:    problemOf(n.rec.Node),
+			Scheduling:  n.rec.Node.SchedulingState == apiv1.SchedulingState_SCHEDULING_STATE_ENABLED,
+			Quarantined: n.rec.Quarantine != nil, Barred: j.barred(n.rec.Uid), Exclusive: n.exclusive > 0, Dedicated: n.rec.Node.GetIsDedicated(),
+			Problem: problemOf(n.rec.Node),
 		})
 		return true
 	})
@@ -125,6 +139,22 @@ func problemOf(n *apiv1.Node) string {
 		return ""
 	}
 	return n.Errors[0].Message
+}
+
+// competitor takes in what another job of the pool means for a task of the job.
+func (out *Situation) competitor(j, other *job) {
+	if other == j || other.rec.Job.State != jobActive {
+		return
+	}
+	if other.rec.Job.GetPriority() < j.rec.Job.GetPriority() {
+		if other.preemptible() {
+			out.GiveWay += len(other.held)
+		}
+		return
+	}
+	if r, ok := other.queue.find(managerTask); ok && r.Exclusive && len(out.Managers) < maxOpenShown {
+		out.Managers = append(out.Managers, other.rec.Job.Id)
+	}
 }
 
 // openDependencies names the first dependencies that are open.

@@ -1618,10 +1618,12 @@ type UploadNodeLogs struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	ContainerUrl string                 `protobuf:"bytes,1,opt,name=container_url,json=containerUrl,proto3" json:"container_url,omitempty"`
 	// Of the objects' names.
-	Prefix        string                 `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"`
-	StartTime     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	EndTime       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
-	Store         *v1.StoreAccess        `protobuf:"bytes,5,opt,name=store,proto3" json:"store,omitempty"`
+	Prefix    string                 `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	EndTime   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	Store     *v1.StoreAccess        `protobuf:"bytes,5,opt,name=store,proto3" json:"store,omitempty"`
+	// Directories below the node's root of which the ends of standard output and error go with the logs.
+	Directories   []string `protobuf:"bytes,6,rep,name=directories,proto3" json:"directories,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1687,6 +1689,13 @@ func (x *UploadNodeLogs) GetEndTime() *timestamppb.Timestamp {
 func (x *UploadNodeLogs) GetStore() *v1.StoreAccess {
 	if x != nil {
 		return x.Store
+	}
+	return nil
+}
+
+func (x *UploadNodeLogs) GetDirectories() []string {
+	if x != nil {
+		return x.Directories
 	}
 	return nil
 }
@@ -3175,14 +3184,15 @@ const file_batchyard_agent_v1_agent_proto_rawDesc = "" +
 	"\bpassword\x18\x05 \x01(\tR\bpassword\x12$\n" +
 	"\x0essh_public_key\x18\x06 \x01(\tR\fsshPublicKey\"$\n" +
 	"\x0eDeleteNodeUser\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\xf4\x01\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x96\x02\n" +
 	"\x0eUploadNodeLogs\x12#\n" +
 	"\rcontainer_url\x18\x01 \x01(\tR\fcontainerUrl\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\tR\x06prefix\x129\n" +
 	"\n" +
 	"start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
 	"\bend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x123\n" +
-	"\x05store\x18\x05 \x01(\v2\x1d.batchyard.api.v1.StoreAccessR\x05store\"\xa5\x03\n" +
+	"\x05store\x18\x05 \x01(\v2\x1d.batchyard.api.v1.StoreAccessR\x05store\x12 \n" +
+	"\vdirectories\x18\x06 \x03(\tR\vdirectories\"\xa5\x03\n" +
 	"\aWelcome\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12/\n" +
 	"\x05lease\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05lease\x12H\n" +

@@ -51,10 +51,14 @@ const (
 	WaitReasonKind_WAIT_REASON_KIND_WITH_NODE WaitReasonKind = 12
 	// A multi-instance task needs more nodes at once than are free.
 	WaitReasonKind_WAIT_REASON_KIND_NODES_AT_ONCE WaitReasonKind = 20
-	// The nodes that become free are kept for a multi-instance task.
+	// The nodes that become free are kept for a multi-instance task, or for a manager task that runs alone.
 	WaitReasonKind_WAIT_REASON_KIND_NODES_KEPT WaitReasonKind = 21
 	// As many elements of its array are with nodes as may be at once.
 	WaitReasonKind_WAIT_REASON_KIND_ARRAY_LIMIT WaitReasonKind = 30
+	// The job's preparation task failed on the nodes.
+	WaitReasonKind_WAIT_REASON_KIND_NODES_BARRED WaitReasonKind = 40
+	// It runs alone on its node, and no node is empty.
+	WaitReasonKind_WAIT_REASON_KIND_NODE_ALONE WaitReasonKind = 41
 )
 
 // Enum value maps for WaitReasonKind.
@@ -76,6 +80,8 @@ var (
 		20: "WAIT_REASON_KIND_NODES_AT_ONCE",
 		21: "WAIT_REASON_KIND_NODES_KEPT",
 		30: "WAIT_REASON_KIND_ARRAY_LIMIT",
+		40: "WAIT_REASON_KIND_NODES_BARRED",
+		41: "WAIT_REASON_KIND_NODE_ALONE",
 	}
 	WaitReasonKind_value = map[string]int32{
 		"WAIT_REASON_KIND_UNSPECIFIED":       0,
@@ -94,6 +100,8 @@ var (
 		"WAIT_REASON_KIND_NODES_AT_ONCE":     20,
 		"WAIT_REASON_KIND_NODES_KEPT":        21,
 		"WAIT_REASON_KIND_ARRAY_LIMIT":       30,
+		"WAIT_REASON_KIND_NODES_BARRED":      40,
+		"WAIT_REASON_KIND_NODE_ALONE":        41,
 	}
 )
 
@@ -315,7 +323,7 @@ const file_batchyard_api_v1_explain_proto_rawDesc = "" +
 	"\x06remedy\x18\x03 \x01(\tR\x06remedy\x12\x10\n" +
 	"\x03ids\x18\x04 \x03(\tR\x03ids\x12\x14\n" +
 	"\x05count\x18\x05 \x01(\x03R\x05count\x12\x14\n" +
-	"\x05never\x18\x06 \x01(\bR\x05never*\xbf\x04\n" +
+	"\x05never\x18\x06 \x01(\bR\x05never*\x83\x05\n" +
 	"\x0eWaitReasonKind\x12 \n" +
 	"\x1cWAIT_REASON_KIND_UNSPECIFIED\x10\x00\x12$\n" +
 	" WAIT_REASON_KIND_DEPENDENCY_OPEN\x10\x01\x12&\n" +
@@ -333,7 +341,9 @@ const file_batchyard_api_v1_explain_proto_rawDesc = "" +
 	"\x1aWAIT_REASON_KIND_WITH_NODE\x10\f\x12\"\n" +
 	"\x1eWAIT_REASON_KIND_NODES_AT_ONCE\x10\x14\x12\x1f\n" +
 	"\x1bWAIT_REASON_KIND_NODES_KEPT\x10\x15\x12 \n" +
-	"\x1cWAIT_REASON_KIND_ARRAY_LIMIT\x10\x1eB=Z;github.com/batchyard/batchyard/proto/batchyard/api/v1;apiv1b\x06proto3"
+	"\x1cWAIT_REASON_KIND_ARRAY_LIMIT\x10\x1e\x12!\n" +
+	"\x1dWAIT_REASON_KIND_NODES_BARRED\x10(\x12\x1f\n" +
+	"\x1bWAIT_REASON_KIND_NODE_ALONE\x10)B=Z;github.com/batchyard/batchyard/proto/batchyard/api/v1;apiv1b\x06proto3"
 
 var (
 	file_batchyard_api_v1_explain_proto_rawDescOnce sync.Once

@@ -652,8 +652,10 @@ type Pool struct {
 	// settable only through ARM
 	Identity      *PoolIdentity  `protobuf:"bytes,33,opt,name=identity,proto3" json:"identity,omitempty"`
 	UpgradePolicy *UpgradePolicy `protobuf:"bytes,34,opt,name=upgrade_policy,json=upgradePolicy,proto3" json:"upgrade_policy,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Nodes that are given nothing because too much failed on them; absent where there are none. Not of Azure Batch
+	QuarantinedNodes *int32 `protobuf:"varint,60,opt,name=quarantined_nodes,json=quarantinedNodes,proto3,oneof" json:"quarantined_nodes,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Pool) Reset() {
@@ -922,6 +924,13 @@ func (x *Pool) GetUpgradePolicy() *UpgradePolicy {
 		return x.UpgradePolicy
 	}
 	return nil
+}
+
+func (x *Pool) GetQuarantinedNodes() int32 {
+	if x != nil && x.QuarantinedNodes != nil {
+		return *x.QuarantinedNodes
+	}
+	return 0
 }
 
 // PoolUpdateOptions: PATCH pool. Absent = unchanged; empty list = cleared. All but startTask, applicationPackageReferences, metadata are [20] and allowed only while the pool has no nodes
@@ -3668,7 +3677,7 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	"start_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\x8a\xe7\x18\x02(\x01R\tstartTime\x12=\n" +
 	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x06\x8a\xe7\x18\x02(\x01R\aendTime\x12\x1f\n" +
 	"\avm_size\x18\x04 \x01(\tB\x06\x8a\xe7\x18\x02(\x01R\x06vmSize\x120\n" +
-	"\x10total_core_hours\x18\x05 \x01(\x01B\x06\x8a\xe7\x18\x02(\x01R\x0etotalCoreHours\"\xd5\x14\n" +
+	"\x10total_core_hours\x18\x05 \x01(\x01B\x06\x8a\xe7\x18\x02(\x01R\x0etotalCoreHours\"\xa5\x15\n" +
 	"\x04Pool\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12\x10\n" +
@@ -3706,12 +3715,14 @@ const file_batchyard_api_v1_pool_proto_rawDesc = "" +
 	"\x13mount_configuration\x18  \x03(\v2$.batchyard.api.v1.MountConfigurationR\x12mountConfiguration\x12B\n" +
 	"\bidentity\x18! \x01(\v2\x1e.batchyard.api.v1.PoolIdentityB\x06\x8a\xe7\x18\x02 \x01R\bidentity\x12\x8f\x01\n" +
 	"\x0eupgrade_policy\x18\" \x01(\v2\x1f.batchyard.api.v1.UpgradePolicyBG\x8a\xe7\x18C\n" +
-	"\x0f2024-02-01.19.00\x01:.operating systems are not upgraded by the poolR\rupgradePolicyB\x19\n" +
+	"\x0f2024-02-01.19.00\x01:.operating systems are not upgraded by the poolR\rupgradePolicy\x128\n" +
+	"\x11quarantined_nodes\x18< \x01(\x05B\x06\x8a\xe7\x18\x02 \x01H\x05R\x10quarantinedNodes\x88\x01\x01B\x19\n" +
 	"\x17_target_dedicated_nodesB\x1c\n" +
 	"\x1a_target_low_priority_nodesB\x14\n" +
 	"\x12_enable_auto_scaleB\"\n" +
 	" _enable_inter_node_communicationB\x16\n" +
-	"\x14_task_slots_per_node\"\x92\f\n" +
+	"\x14_task_slots_per_nodeB\x14\n" +
+	"\x12_quarantined_nodes\"\x92\f\n" +
 	"\x11PoolUpdateOptions\x12=\n" +
 	"\fdisplay_name\x18\x01 \x01(\tB\x15\x8a\xe7\x18\x11\n" +
 	"\x0f2024-07-01.20.0H\x00R\vdisplayName\x88\x01\x01\x12\x82\x01\n" +

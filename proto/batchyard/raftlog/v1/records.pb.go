@@ -377,6 +377,8 @@ type NodeRecord struct {
 	Start *SpecialExecution `protobuf:"bytes,14,opt,name=start,proto3" json:"start,omitempty"`
 	// What a user wants of the node and has not come about yet.
 	Action *NodeAction `protobuf:"bytes,15,opt,name=action,proto3" json:"action,omitempty"`
+	// Set while too much that failed keeps the node out of service.
+	Quarantine *Quarantine `protobuf:"bytes,60,opt,name=quarantine,proto3" json:"quarantine,omitempty"`
 	// Of bringing the pool's container images, before the start task; absent: there are none.
 	Prefetch *SpecialExecution `protobuf:"bytes,30,opt,name=prefetch,proto3" json:"prefetch,omitempty"`
 	// Where the node's pool mounts file systems.
@@ -516,6 +518,13 @@ func (x *NodeRecord) GetStart() *SpecialExecution {
 func (x *NodeRecord) GetAction() *NodeAction {
 	if x != nil {
 		return x.Action
+	}
+	return nil
+}
+
+func (x *NodeRecord) GetQuarantine() *Quarantine {
+	if x != nil {
+		return x.Quarantine
 	}
 	return nil
 }
@@ -1478,8 +1487,11 @@ type NodeTotals struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	TasksRun       int64                  `protobuf:"varint,1,opt,name=tasks_run,json=tasksRun,proto3" json:"tasks_run,omitempty"`
 	TasksSucceeded int64                  `protobuf:"varint,2,opt,name=tasks_succeeded,json=tasksSucceeded,proto3" json:"tasks_succeeded,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Of a bounded number of jobs, and when an attempt of any last succeeded.
+	Streaks       []*FailureStreak `protobuf:"bytes,40,rep,name=streaks,proto3" json:"streaks,omitempty"`
+	LastSuccess   int64            `protobuf:"varint,41,opt,name=last_success,json=lastSuccess,proto3" json:"last_success,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeTotals) Reset() {
@@ -1522,6 +1534,20 @@ func (x *NodeTotals) GetTasksRun() int64 {
 func (x *NodeTotals) GetTasksSucceeded() int64 {
 	if x != nil {
 		return x.TasksSucceeded
+	}
+	return 0
+}
+
+func (x *NodeTotals) GetStreaks() []*FailureStreak {
+	if x != nil {
+		return x.Streaks
+	}
+	return nil
+}
+
+func (x *NodeTotals) GetLastSuccess() int64 {
+	if x != nil {
+		return x.LastSuccess
 	}
 	return 0
 }
@@ -1726,7 +1752,7 @@ var File_batchyard_raftlog_v1_records_proto protoreflect.FileDescriptor
 
 const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\n" +
-	"\"batchyard/raftlog/v1/records.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/api/v1/account.proto\x1a\"batchyard/api/v1/application.proto\x1a\x1ebatchyard/api/v1/cluster.proto\x1a batchyard/api/v1/execution.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a$batchyard/raftlog/v1/instances.proto\x1a!batchyard/raftlog/v1/mounts.proto\"\xb9\x01\n" +
+	"\"batchyard/raftlog/v1/records.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/api/v1/account.proto\x1a\"batchyard/api/v1/application.proto\x1a\x1ebatchyard/api/v1/cluster.proto\x1a batchyard/api/v1/execution.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a$batchyard/raftlog/v1/instances.proto\x1a!batchyard/raftlog/v1/mounts.proto\x1a%batchyard/raftlog/v1/quarantine.proto\"\xb9\x01\n" +
 	"\rAccountRecord\x123\n" +
 	"\aaccount\x18\x01 \x01(\v2\x19.batchyard.api.v1.AccountR\aaccount\x12%\n" +
 	"\x0esealed_primary\x18\x02 \x01(\fR\rsealedPrimary\x12)\n" +
@@ -1740,7 +1766,7 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\x0fresize_deadline\x18\x04 \x01(\x03R\x0eresizeDeadline\x12L\n" +
 	"\fdeallocation\x18\x05 \x01(\x0e2(.batchyard.api.v1.NodeDeallocationOptionR\fdeallocation\x12$\n" +
 	"\x0eauto_scale_due\x18\x06 \x01(\x03R\fautoScaleDue\x12,\n" +
-	"\x12auto_scale_enabled\x18\a \x01(\x03R\x10autoScaleEnabled\"\xdd\x04\n" +
+	"\x12auto_scale_enabled\x18\a \x01(\x03R\x10autoScaleEnabled\"\x9f\x05\n" +
 	"\n" +
 	"NodeRecord\x12*\n" +
 	"\x04node\x18\x01 \x01(\v2\x16.batchyard.api.v1.NodeR\x04node\x12\x18\n" +
@@ -1758,7 +1784,10 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\aleaving\x18\f \x01(\bR\aleaving\x12\x17\n" +
 	"\aboot_id\x18\r \x01(\tR\x06bootId\x12<\n" +
 	"\x05start\x18\x0e \x01(\v2&.batchyard.raftlog.v1.SpecialExecutionR\x05start\x128\n" +
-	"\x06action\x18\x0f \x01(\v2 .batchyard.raftlog.v1.NodeActionR\x06action\x12B\n" +
+	"\x06action\x18\x0f \x01(\v2 .batchyard.raftlog.v1.NodeActionR\x06action\x12@\n" +
+	"\n" +
+	"quarantine\x18< \x01(\v2 .batchyard.raftlog.v1.QuarantineR\n" +
+	"quarantine\x12B\n" +
 	"\bprefetch\x18\x1e \x01(\v2&.batchyard.raftlog.v1.SpecialExecutionR\bprefetch\x128\n" +
 	"\x06mounts\x18( \x01(\v2 .batchyard.raftlog.v1.NodeMountsR\x06mounts\"^\n" +
 	"\n" +
@@ -1861,11 +1890,13 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\bstopping\x18\x03 \x01(\bR\bstopping\x12\x18\n" +
 	"\awaiting\x18\x04 \x01(\bR\awaiting\x12\x1c\n" +
 	"\texclusive\x18\x05 \x01(\bR\texclusive\x12?\n" +
-	"\binstance\x18\x14 \x01(\v2#.batchyard.raftlog.v1.InstancePlaceR\binstance\"R\n" +
+	"\binstance\x18\x14 \x01(\v2#.batchyard.raftlog.v1.InstancePlaceR\binstance\"\xb4\x01\n" +
 	"\n" +
 	"NodeTotals\x12\x1b\n" +
 	"\ttasks_run\x18\x01 \x01(\x03R\btasksRun\x12'\n" +
-	"\x0ftasks_succeeded\x18\x02 \x01(\x03R\x0etasksSucceeded\"t\n" +
+	"\x0ftasks_succeeded\x18\x02 \x01(\x03R\x0etasksSucceeded\x12=\n" +
+	"\astreaks\x18( \x03(\v2#.batchyard.raftlog.v1.FailureStreakR\astreaks\x12!\n" +
+	"\flast_success\x18) \x01(\x03R\vlastSuccess\"t\n" +
 	"\x11ApplicationRecord\x12E\n" +
 	"\vapplication\x18\x01 \x01(\v2#.batchyard.api.v1.ApplicationDetailR\vapplication\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\"\x81\x02\n" +
@@ -1937,17 +1968,19 @@ var file_batchyard_raftlog_v1_records_proto_goTypes = []any{
 	(*v1.Pool)(nil),                       // 19: batchyard.api.v1.Pool
 	(v1.NodeDeallocationOption)(0),        // 20: batchyard.api.v1.NodeDeallocationOption
 	(*v1.Node)(nil),                       // 21: batchyard.api.v1.Node
-	(*NodeMounts)(nil),                    // 22: batchyard.raftlog.v1.NodeMounts
-	(*v1.TaskFailureInfo)(nil),            // 23: batchyard.api.v1.TaskFailureInfo
-	(*v1.TaskContainerExecutionInfo)(nil), // 24: batchyard.api.v1.TaskContainerExecutionInfo
-	(*v1.Job)(nil),                        // 25: batchyard.api.v1.Job
-	(v1.DisableJobOption)(0),              // 26: batchyard.api.v1.DisableJobOption
-	(*v1.TaskDependencies)(nil),           // 27: batchyard.api.v1.TaskDependencies
-	(*v1.TaskConstraints)(nil),            // 28: batchyard.api.v1.TaskConstraints
-	(*InstancePlace)(nil),                 // 29: batchyard.raftlog.v1.InstancePlace
-	(*v1.ApplicationDetail)(nil),          // 30: batchyard.api.v1.ApplicationDetail
-	(v1.JoinTokenKind)(0),                 // 31: batchyard.api.v1.JoinTokenKind
-	(*v1.Member)(nil),                     // 32: batchyard.api.v1.Member
+	(*Quarantine)(nil),                    // 22: batchyard.raftlog.v1.Quarantine
+	(*NodeMounts)(nil),                    // 23: batchyard.raftlog.v1.NodeMounts
+	(*v1.TaskFailureInfo)(nil),            // 24: batchyard.api.v1.TaskFailureInfo
+	(*v1.TaskContainerExecutionInfo)(nil), // 25: batchyard.api.v1.TaskContainerExecutionInfo
+	(*v1.Job)(nil),                        // 26: batchyard.api.v1.Job
+	(v1.DisableJobOption)(0),              // 27: batchyard.api.v1.DisableJobOption
+	(*v1.TaskDependencies)(nil),           // 28: batchyard.api.v1.TaskDependencies
+	(*v1.TaskConstraints)(nil),            // 29: batchyard.api.v1.TaskConstraints
+	(*InstancePlace)(nil),                 // 30: batchyard.raftlog.v1.InstancePlace
+	(*FailureStreak)(nil),                 // 31: batchyard.raftlog.v1.FailureStreak
+	(*v1.ApplicationDetail)(nil),          // 32: batchyard.api.v1.ApplicationDetail
+	(v1.JoinTokenKind)(0),                 // 33: batchyard.api.v1.JoinTokenKind
+	(*v1.Member)(nil),                     // 34: batchyard.api.v1.Member
 }
 var file_batchyard_raftlog_v1_records_proto_depIdxs = []int32{
 	18, // 0: batchyard.raftlog.v1.AccountRecord.account:type_name -> batchyard.api.v1.Account
@@ -1956,31 +1989,33 @@ var file_batchyard_raftlog_v1_records_proto_depIdxs = []int32{
 	21, // 3: batchyard.raftlog.v1.NodeRecord.node:type_name -> batchyard.api.v1.Node
 	7,  // 4: batchyard.raftlog.v1.NodeRecord.start:type_name -> batchyard.raftlog.v1.SpecialExecution
 	6,  // 5: batchyard.raftlog.v1.NodeRecord.action:type_name -> batchyard.raftlog.v1.NodeAction
-	7,  // 6: batchyard.raftlog.v1.NodeRecord.prefetch:type_name -> batchyard.raftlog.v1.SpecialExecution
-	22, // 7: batchyard.raftlog.v1.NodeRecord.mounts:type_name -> batchyard.raftlog.v1.NodeMounts
-	0,  // 8: batchyard.raftlog.v1.NodeAction.kind:type_name -> batchyard.raftlog.v1.NodeActionKind
-	1,  // 9: batchyard.raftlog.v1.SpecialExecution.phase:type_name -> batchyard.raftlog.v1.SpecialPhase
-	23, // 10: batchyard.raftlog.v1.SpecialExecution.failure:type_name -> batchyard.api.v1.TaskFailureInfo
-	24, // 11: batchyard.raftlog.v1.SpecialExecution.container:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
-	7,  // 12: batchyard.raftlog.v1.JobNode.preparation:type_name -> batchyard.raftlog.v1.SpecialExecution
-	7,  // 13: batchyard.raftlog.v1.JobNode.release:type_name -> batchyard.raftlog.v1.SpecialExecution
-	25, // 14: batchyard.raftlog.v1.JobRecord.job:type_name -> batchyard.api.v1.Job
-	26, // 15: batchyard.raftlog.v1.JobRecord.disable_option:type_name -> batchyard.api.v1.DisableJobOption
-	27, // 16: batchyard.raftlog.v1.TaskEntry.depends_on:type_name -> batchyard.api.v1.TaskDependencies
-	2,  // 17: batchyard.raftlog.v1.TaskExecution.phase:type_name -> batchyard.raftlog.v1.TaskPhase
-	2,  // 18: batchyard.raftlog.v1.TaskExecution.previous_phase:type_name -> batchyard.raftlog.v1.TaskPhase
-	23, // 19: batchyard.raftlog.v1.TaskExecution.failure:type_name -> batchyard.api.v1.TaskFailureInfo
-	28, // 20: batchyard.raftlog.v1.TaskExecution.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	24, // 21: batchyard.raftlog.v1.TaskExecution.container:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
-	29, // 22: batchyard.raftlog.v1.NodeTask.instance:type_name -> batchyard.raftlog.v1.InstancePlace
-	30, // 23: batchyard.raftlog.v1.ApplicationRecord.application:type_name -> batchyard.api.v1.ApplicationDetail
-	31, // 24: batchyard.raftlog.v1.JoinTokenRecord.kind:type_name -> batchyard.api.v1.JoinTokenKind
-	32, // 25: batchyard.raftlog.v1.MemberRecord.member:type_name -> batchyard.api.v1.Member
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	22, // 6: batchyard.raftlog.v1.NodeRecord.quarantine:type_name -> batchyard.raftlog.v1.Quarantine
+	7,  // 7: batchyard.raftlog.v1.NodeRecord.prefetch:type_name -> batchyard.raftlog.v1.SpecialExecution
+	23, // 8: batchyard.raftlog.v1.NodeRecord.mounts:type_name -> batchyard.raftlog.v1.NodeMounts
+	0,  // 9: batchyard.raftlog.v1.NodeAction.kind:type_name -> batchyard.raftlog.v1.NodeActionKind
+	1,  // 10: batchyard.raftlog.v1.SpecialExecution.phase:type_name -> batchyard.raftlog.v1.SpecialPhase
+	24, // 11: batchyard.raftlog.v1.SpecialExecution.failure:type_name -> batchyard.api.v1.TaskFailureInfo
+	25, // 12: batchyard.raftlog.v1.SpecialExecution.container:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
+	7,  // 13: batchyard.raftlog.v1.JobNode.preparation:type_name -> batchyard.raftlog.v1.SpecialExecution
+	7,  // 14: batchyard.raftlog.v1.JobNode.release:type_name -> batchyard.raftlog.v1.SpecialExecution
+	26, // 15: batchyard.raftlog.v1.JobRecord.job:type_name -> batchyard.api.v1.Job
+	27, // 16: batchyard.raftlog.v1.JobRecord.disable_option:type_name -> batchyard.api.v1.DisableJobOption
+	28, // 17: batchyard.raftlog.v1.TaskEntry.depends_on:type_name -> batchyard.api.v1.TaskDependencies
+	2,  // 18: batchyard.raftlog.v1.TaskExecution.phase:type_name -> batchyard.raftlog.v1.TaskPhase
+	2,  // 19: batchyard.raftlog.v1.TaskExecution.previous_phase:type_name -> batchyard.raftlog.v1.TaskPhase
+	24, // 20: batchyard.raftlog.v1.TaskExecution.failure:type_name -> batchyard.api.v1.TaskFailureInfo
+	29, // 21: batchyard.raftlog.v1.TaskExecution.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	25, // 22: batchyard.raftlog.v1.TaskExecution.container:type_name -> batchyard.api.v1.TaskContainerExecutionInfo
+	30, // 23: batchyard.raftlog.v1.NodeTask.instance:type_name -> batchyard.raftlog.v1.InstancePlace
+	31, // 24: batchyard.raftlog.v1.NodeTotals.streaks:type_name -> batchyard.raftlog.v1.FailureStreak
+	32, // 25: batchyard.raftlog.v1.ApplicationRecord.application:type_name -> batchyard.api.v1.ApplicationDetail
+	33, // 26: batchyard.raftlog.v1.JoinTokenRecord.kind:type_name -> batchyard.api.v1.JoinTokenKind
+	34, // 27: batchyard.raftlog.v1.MemberRecord.member:type_name -> batchyard.api.v1.Member
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_raftlog_v1_records_proto_init() }
@@ -1990,6 +2025,7 @@ func file_batchyard_raftlog_v1_records_proto_init() {
 	}
 	file_batchyard_raftlog_v1_instances_proto_init()
 	file_batchyard_raftlog_v1_mounts_proto_init()
+	file_batchyard_raftlog_v1_quarantine_proto_init()
 	file_batchyard_raftlog_v1_records_proto_msgTypes[4].OneofWrappers = []any{}
 	file_batchyard_raftlog_v1_records_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
