@@ -238,7 +238,7 @@ func (e *Engine) planMounts(out *plan, spec *Spec, o *options) error {
 		out.HostConfig.Mounts = append(out.HostConfig.Mounts, mount.Mount{Type: mount.TypeBind, Source: dir, Target: dir, ReadOnly: readOnly})
 	}
 	wanted := spec.Settings.GetContainerHostBatchBindMounts()
-	if len(wanted) == 0 {
+	if len(wanted) == 0 && !spec.Settings.GetNoContainerHostBatchBindMounts() {
 		bind(d.Root, false)
 	}
 	for _, w := range wanted {

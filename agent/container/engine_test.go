@@ -180,6 +180,12 @@ func TestWhatIsAskedOfTheEngine(t *testing.T) {
 	}, c.HostConfig.Mounts)
 }
 
+func TestNothingOfTheNodeIsMounted(t *testing.T) {
+	f := startFake(t)
+	require.NoError(t, f.engine().Create(t.Context(), spec("", func(s *Spec) { s.Settings.NoContainerHostBatchBindMounts = true })))
+	require.Empty(t, f.created.HostConfig.Mounts)
+}
+
 // A container gets the machine's GPUs without asking where there are some and the engine can give them.
 func TestGPUsAreGiven(t *testing.T) {
 	f := startFake(t)

@@ -325,7 +325,7 @@ func (f *farm) AddTasks(_ context.Context, req *apiv1.AddTasksRequest) (*apiv1.A
 	for _, t := range req.GetTasks() {
 		result := &apiv1.TaskAddResult{TaskId: t.GetId(), Status: apiv1.TaskAddStatus_TASK_ADD_STATUS_SUCCESS}
 		resp.Results = append(resp.Results, result)
-		if t.GetCommandLine() == "" {
+		if t.GetCommandLine() == "" && t.GetContainerSettings() == nil {
 			result.Status = apiv1.TaskAddStatus_TASK_ADD_STATUS_CLIENT_ERROR
 			result.Error = &apiv1.Error{Code: batcherr.CodeMissingRequiredProperty, Message: "A required property was not specified in the request body.",
 				Values: []*apiv1.NameValuePair{{Name: "PropertyName", Value: "commandLine"}}}

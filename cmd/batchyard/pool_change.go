@@ -30,6 +30,8 @@ type poolCreateOptions struct {
 	formula       formulaFlags
 	interval      durationFlag
 	interNode     bool
+	containers    bool
+	images        []string
 	wait          bool
 	timeout       durationFlag
 }
@@ -45,6 +47,7 @@ func newPoolCreateCommand(f *factory) *cobra.Command {
 		Example: `  batchyard pool create demo --nodes 2 --slots 4 --wait
   batchyard pool create render --nodes 8 --app blender:4.2 --start-task "/bin/sh -c 'apt-get install -y ffmpeg'"
   batchyard pool create align --nodes 4 --mount data=s3://genomes/2026
+  batchyard pool create boxes --nodes 2 --container-image python:3.13
   batchyard pool create --file pool.yaml`,
 		Args: between(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -67,6 +70,8 @@ func newPoolCreateCommand(f *factory) *cobra.Command {
 	opts.formula.register(flags)
 	flags.Var(&opts.interval, "autoscale-interval", "time between evaluations of the formula (default 15m)")
 	flags.BoolVar(&opts.interNode, "inter-node", false, "let nodes talk to each other, for multi-instance tasks")
+	flags.BoolVar(&opts.containers, "containers", false, "run the tasks in containers: each names its image")
+	flags.StringArrayVar(&opts.images, "container-image", nil, "like --containers, with this image on every node beforehand; repeatable")
 	flags.BoolVar(&opts.wait, "wait", false, "wait until the nodes are ready")
 	flags.Var(&opts.timeout, "timeout", "give up waiting after this time")
 	return cmd
@@ -110,6 +115,9 @@ func (o *poolCreateOptions) pool(f *factory, args []string) (*apiv1.Pool, error)
 	}
 	if o.interNode {
 		pool.EnableInterNodeCommunication = proto.Bool(true)
+	}
+	if o.containers || len(o.images) > 0 {
+		forContainers(pool, o.images)
 	}
 	if o.startTask != "" {
 		pool.StartTask = &apiv1.StartTask{CommandLine: o.startTask}

@@ -29,6 +29,7 @@ type taskFlags struct {
 	apps      []string
 	dependsOn []string
 	near      string
+	container containerFlags
 }
 
 func (t *taskFlags) register(flags *pflag.FlagSet) {
@@ -42,6 +43,7 @@ func (t *taskFlags) register(flags *pflag.FlagSet) {
 	flags.Var(&t.retention, "retention", "keep its files on the node for this time (default 7d)")
 	flags.StringArrayVar(&t.inputs, "input", nil, "[PATH=]SOURCE: what is to be there, at PATH, when it starts: a URL, s3://BUCKET/KEY or a key of the account's store; a SOURCE that ends in / is everything below it; repeatable")
 	flags.StringArrayVar(&t.uploads, "upload", nil, "PATTERN=DESTINATION: files to upload when it ends, to s3://BUCKET/PREFIX or a prefix of the account's store; repeatable")
+	t.container.register(flags)
 	flags.StringArrayVar(&t.apps, "app", nil, "application package: APP or APP:VERSION; repeatable")
 }
 
@@ -74,6 +76,7 @@ the key; {{COLUMN}} a value of the row. The command finds the same in BATCHYARD_
 safe to use where a value may have spaces or quotes.`,
 		Example: `  batchyard task add work --id first -- /bin/echo hello
   batchyard task add work --id sum --shell --input in.csv=data/in.csv --upload sum.txt=results/ -- "cut -d, -f2 in.csv | paste -sd+ | bc > sum.txt"
+  batchyard task add work --id boxed --container python:3.13 --container-options "--shm-size 1g" -- python -c 'print(1)'
   batchyard task add work --file tasks.yaml
   batchyard task add work --id sim --array 1-1000000%50 -- simulate --seed {{index}}
   batchyard task add work --id thumbs --each-object pictures/ --input in.png={{item}} --upload out.png={{item}}.small -- convert in.png -resize 10% out.png`,
@@ -128,7 +131,7 @@ func (o *taskAddOptions) tasks(ctx context.Context, f *factory, s *session, comm
 		return readTasks(f, o.file)
 	}
 	switch {
-	case len(command) == 0:
+	case len(command) == 0 && o.container.image == "":
 		return nil, usagef("give a command after --, or --file")
 	case o.id == "":
 		return nil, usagef("the task needs an id: give --id")
@@ -227,6 +230,9 @@ func (t *taskFlags) task(ctx context.Context, s *session, command []string) (*ap
 	t.retries.into(&constraints.MaxTaskRetryCount)
 	task.Constraints = constraints
 	var err error
+	if task.ContainerSettings, err = t.container.settings(); err != nil {
+		return nil, err
+	}
 	if task.EnvironmentSettings, err = environment(t.env); err != nil {
 		return nil, err
 	}

@@ -194,6 +194,9 @@ func (d *decoder) list(m protoreflect.Message, f *fieldTable) error {
 	if err != nil {
 		return err
 	}
+	if f.emptied != nil {
+		m.Set(f.emptied, protoreflect.ValueOfBool(list.Len() == 0))
+	}
 	if list.Len() > 0 {
 		m.Set(f.desc, v)
 	} else if m.Clear(f.desc); len(d.path) == 1 {

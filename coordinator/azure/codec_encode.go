@@ -63,6 +63,8 @@ func (e *encoder) members(buf []byte, m protoreflect.Message, t *messageTable, s
 			}
 		case f.always:
 			buf = e.field(appendName(buf, f.name), m.Get(f.desc), f, below)
+		case f.emptied != nil && m.Get(f.emptied).Bool():
+			buf = append(appendName(buf, f.name), "[]"...)
 		case f.unlimited:
 			buf = appendText(appendName(buf, f.name), lifecycle.FormatDuration(lifecycle.Unlimited))
 		}

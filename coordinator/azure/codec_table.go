@@ -51,6 +51,8 @@ type fieldTable struct {
 	always bool
 	// unlimited: a duration whose absence means, and is written as, no limit.
 	unlimited bool
+	// emptied is the field that tells a list that is there and empty from one that is not; nil: they mean the same. JSON has no such member.
+	emptied protoreflect.FieldDescriptor
 	link      bool // an address that links fill in
 	rule      *apiv1.Rule
 	message   *messageTable // of kindMessage
@@ -95,7 +97,12 @@ func (c *codec) add(desc protoreflect.MessageDescriptor) *messageTable {
 	t := &messageTable{desc: desc, byName: map[string]*fieldTable{}, older: olderMembers(desc.FullName())}
 	c.messages[desc.FullName()] = t
 	for i := range desc.Fields().Len() {
-		f := c.field(desc.Fields().Get(i), i)
+		fd := desc.Fields().Get(i)
+		if list, ok := strings.CutPrefix(string(fd.Name()), "no_"); ok && desc.Fields().ByName(protoreflect.Name(list)) != nil {
+			continue
+		}
+		f := c.field(fd, i)
+		f.emptied = desc.Fields().ByName("no_" + fd.Name())
 		t.fields = append(t.fields, f)
 		t.byName[f.name] = f
 		if !f.rule.GetOutputOnly() {

@@ -103,6 +103,22 @@ func TestDecodeUnlimited(t *testing.T) {
 	require.Contains(t, encodeText(task, anyVersion), `"retentionTime":"P10675199DT2H48M5.4775807S"`, "its absence would mean a week")
 }
 
+// A list that is there and empty says that nothing of the node is mounted; without it all is.
+func TestEmptyListsThatMeanSomething(t *testing.T) {
+	const before, after = `{"id":"t","commandLine":"c","containerSettings":{"imageName":"box"`, `}}`
+	for list, nothing := range map[string]bool{"": false, `,"containerHostBatchBindMounts":[]`: true, `,"containerHostBatchBindMounts":[{"source":"Task"}]`: false} {
+		task := &apiv1.Task{}
+		_, err := decodeText(t, task, taskShape, before+list+after, anyVersion)
+		require.NoError(t, err)
+		require.Equal(t, nothing, task.ContainerSettings.NoContainerHostBatchBindMounts, list)
+		require.Contains(t, encodeText(task, anyVersion), `"containerSettings":{"imageName":"box"`+list+`}`)
+	}
+	task := &apiv1.Task{}
+	_, err := decodeText(t, task, taskShape, before+`,"noContainerHostBatchBindMounts":true`+after, anyVersion)
+	require.NoError(t, err)
+	require.False(t, task.ContainerSettings.NoContainerHostBatchBindMounts, "JSON has no such member")
+}
+
 func TestDecodeRefuses(t *testing.T) {
 	deep := strings.Repeat(`{"a":`, 70) + "1" + strings.Repeat("}", 70)
 	for _, c := range []struct{ body, version, code, property string }{

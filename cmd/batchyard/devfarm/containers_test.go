@@ -148,11 +148,12 @@ func (y *yard) succeeds() {
 	y.add("own", "", box+`, workingDirectory: containerImageDefault`)
 	y.add("private", sh("echo from a registry"), fmt.Sprintf(`imageName: "%s/private/other:1", registry: {registryServer: "%s", username: ann, password: %s}`,
 		y.registry, y.registry, registryPassword))
+	y.ok("task", "add", "work", "--id", "flags", "--container", "box:1", "--container-options", "--env 'A=two words'", "--", "sh", "-c", "echo $A")
 	y.add("mounts", sh("ls -d $AZ_BATCH_TASK_DIR $AZ_BATCH_NODE_SHARED_DIR $AZ_BATCH_NODE_STARTUP_DIR 2>/dev/null | wc -l; (echo x > $AZ_BATCH_NODE_SHARED_DIR/y) 2>/dev/null || echo readonly"),
 		box+`, containerHostBatchBindMounts: [{source: Task}, {source: Shared, isReadOnly: true}]`)
 	y.add("root", sh("id -u; grep -c CapEff:.*1fffffffff /proc/self/status"), box, "userIdentity: {autoUser: {elevationLevel: admin}}")
 	for id, want := range map[string]string{
-		"own": "from the image\n/srv\na note of the image\n", "private": "from a registry\n", "mounts": "2\nreadonly\n", "root": "0\n0\n",
+		"own": "from the image\n/srv\na note of the image\n", "private": "from a registry\n", "mounts": "2\nreadonly\n", "root": "0\n0\n", "flags": "two words\n",
 	} {
 		y.ended(id)
 		require.Equal(t, want, y.ok("task", "logs", "work", id), id)

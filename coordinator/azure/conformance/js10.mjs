@@ -1,7 +1,7 @@
 // Drives a cluster through every operation of @azure/batch 10, the JavaScript client of the first generation.
 
 import { createRequire } from "node:module";
-import { Report, account, all, check, codeOf, endpoint, equal, everything, expectCode, key, older, pagedTasks, readBack, wait } from "./report.mjs";
+import { Report, account, all, check, codeOf, endpoint, equal, everything, expectCode, key, named, older, pagedTasks, readBack, wait } from "./report.mjs";
 
 // The client is where the program is run from, not where it lies.
 const load = createRequire(`${process.cwd()}/`);
@@ -92,9 +92,9 @@ async function pools() {
     equal(p.url, `${endpoint.replace(/\/$/, "")}/pools/${pool}`, "url");
     equal((await client.pool.get(pool, { poolGetOptions: { select: "id" } })).state, undefined, "state, which was not selected");
     await conditions((poolGetOptions) => client.pool.get(pool, { poolGetOptions }));
-    const body = { ...older(everything.pool), id: full };
+    const body = { ...named(older(everything.pool)), id: full };
     await client.pool.add(body);
-    readBack("pool", sends("PoolAddParameter", body), await client.pool.get(full), knows("CloudPool"));
+    readBack("pool", named(sends("PoolAddParameter", body)), await client.pool.get(full), knows("CloudPool"));
     await expectCode("PoolNotFound", () => client.pool.get("nosuch"));
   });
   await op("Pools_PoolExists", async () => {
@@ -192,9 +192,9 @@ async function jobs() {
     equal([j.poolInfo.poolId, j.executionInfo.poolId], [pool, pool], "pool");
     equal(j.commonEnvironmentSettings, [{ name: "COMMON", value: "yes" }], "environment");
     await conditions((jobGetOptions) => client.job.get(job, { jobGetOptions }));
-    const body = { ...everything.job, id: full };
+    const body = { ...named(everything.job), id: full };
     await client.job.add(body);
-    readBack("job", sends("JobAddParameter", body), await client.job.get(full), knows("CloudJob"));
+    readBack("job", named(sends("JobAddParameter", body)), await client.job.get(full), knows("CloudJob"));
     await expectCode("JobNotFound", () => client.job.get("nosuch"));
   });
   await op("Jobs_ListJobs", async () => {

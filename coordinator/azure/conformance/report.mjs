@@ -105,6 +105,14 @@ export function older(pool) {
   return copy;
 }
 
+/** A body with the one member that this client knows by a name of its own: the user of a registry. */
+export function named(value) {
+  if (Array.isArray(value)) return value.map(named);
+  if (value === null || typeof value !== "object") return value;
+  const own = "registryServer" in value;
+  return Object.fromEntries(Object.entries(value).map(([name, v]) => [own && name === "username" ? "userName" : name, named(v)]));
+}
+
 /** Every item of a paged list: next is given the link in odatanextLink. */
 export async function all(first, next) {
   const items = [...first];

@@ -819,8 +819,10 @@ type TaskContainerSettings struct {
 	WorkingDirectory ContainerWorkingDirectory `protobuf:"varint,4,opt,name=working_directory,json=workingDirectory,proto3,enum=batchyard.api.v1.ContainerWorkingDirectory" json:"working_directory,omitempty"`
 	// absent = whole node root dir mounted; empty list = nothing mounted
 	ContainerHostBatchBindMounts []*ContainerHostBatchBindMountEntry `protobuf:"bytes,5,rep,name=container_host_batch_bind_mounts,json=containerHostBatchBindMounts,proto3" json:"container_host_batch_bind_mounts,omitempty"`
-	unknownFields                protoimpl.UnknownFields
-	sizeCache                    protoimpl.SizeCache
+	// the list above is there, and empty; over REST the list itself says so
+	NoContainerHostBatchBindMounts bool `protobuf:"varint,30,opt,name=no_container_host_batch_bind_mounts,json=noContainerHostBatchBindMounts,proto3" json:"no_container_host_batch_bind_mounts,omitempty"`
+	unknownFields                  protoimpl.UnknownFields
+	sizeCache                      protoimpl.SizeCache
 }
 
 func (x *TaskContainerSettings) Reset() {
@@ -886,6 +888,13 @@ func (x *TaskContainerSettings) GetContainerHostBatchBindMounts() []*ContainerHo
 		return x.ContainerHostBatchBindMounts
 	}
 	return nil
+}
+
+func (x *TaskContainerSettings) GetNoContainerHostBatchBindMounts() bool {
+	if x != nil {
+		return x.NoContainerHostBatchBindMounts
+	}
+	return false
 }
 
 // ContainerHostBatchBindMountEntry is the ContainerHostBatchBindMountEntry of the Azure Batch data plane.
@@ -1446,7 +1455,7 @@ const file_batchyard_api_v1_execution_proto_rawDesc = "" +
 	"\x1aTaskContainerExecutionInfo\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
-	"\x05error\x18\x03 \x01(\tR\x05error\"\xaa\x03\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"\xf7\x03\n" +
 	"\x15TaskContainerSettings\x122\n" +
 	"\x15container_run_options\x18\x01 \x01(\tR\x13containerRunOptions\x12%\n" +
 	"\n" +
@@ -1454,7 +1463,8 @@ const file_batchyard_api_v1_execution_proto_rawDesc = "" +
 	"\bregistry\x18\x03 \x01(\v2,.batchyard.api.v1.ContainerRegistryReferenceR\bregistry\x12X\n" +
 	"\x11working_directory\x18\x04 \x01(\x0e2+.batchyard.api.v1.ContainerWorkingDirectoryR\x10workingDirectory\x12\x91\x01\n" +
 	" container_host_batch_bind_mounts\x18\x05 \x03(\v22.batchyard.api.v1.ContainerHostBatchBindMountEntryB\x15\x8a\xe7\x18\x11\n" +
-	"\x0f2024-07-01.20.0R\x1ccontainerHostBatchBindMounts\"\xc9\x01\n" +
+	"\x0f2024-07-01.20.0R\x1ccontainerHostBatchBindMounts\x12K\n" +
+	"#no_container_host_batch_bind_mounts\x18\x1e \x01(\bR\x1enoContainerHostBatchBindMounts\"\xc9\x01\n" +
 	" ContainerHostBatchBindMountEntry\x12V\n" +
 	"\x06source\x18\x01 \x01(\x0e2'.batchyard.api.v1.ContainerHostDataPathB\x15\x8a\xe7\x18\x11\n" +
 	"\x0f2024-07-01.20.0R\x06source\x12<\n" +
