@@ -80,6 +80,9 @@ func (t *txn) arrayFits(j *job, a *array) *batcherr.Error {
 		return batcherr.Of(batcherr.CodeTaskExists).With(batcherr.ValueReason, "The job has a task or an array whose id is "+id+".")
 	}
 	id := lifecycle.IDKey(a.rec.Id)
+	if _, number := numericID(id); number { // it would stand for a task in ranges of dependencies
+		return batcherr.InvalidProperty("id", a.rec.Id, "The id of an array is not a number.")
+	}
 	if _, exists := t.taskNumber(j, id); exists || j.arrays.byID[id] != nil || a.holds(id) {
 		return taken(a.rec.Id)
 	}

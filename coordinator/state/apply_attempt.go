@@ -194,6 +194,7 @@ func (t *txn) specNumber(j *job, key TaskKey) uint32 {
 // finish completes a task with its outcome, tells its dependents, and acts on the job where the exit conditions say so.
 func (t *txn) finish(j *job, key TaskKey, exec *raftlogv1.TaskExecution, slots int32, out lifecycle.Outcome) {
 	exec.Succeeded, exec.Failure, exec.Satisfied = out.Succeeded, out.Failure, out.Satisfied
+	array, before := j.standing(key.Task)
 	t.move(j, key.Task, exec, completed, slots)
 	if !out.Succeeded {
 		t.countFailure(j, key.Task, exec)
@@ -205,6 +206,7 @@ func (t *txn) finish(j *job, key TaskKey, exec *raftlogv1.TaskExecution, slots i
 		} else {
 			t.spread(j, id, true)
 		}
+		t.tell(j, array, before)
 	}
 	if manager := j.rec.Job.JobManagerTask; manager != nil && key.Task == managerTask && unlessFalse(manager.KillJobOnCompletion) {
 		t.startTermination(j, "JMComplete")
@@ -298,7 +300,11 @@ func (t *txn) setPhase(exec *raftlogv1.TaskExecution, to raftlogv1.TaskPhase) {
 func (t *txn) count(j *job, task uint64, exec *raftlogv1.TaskExecution, n, slots int64) {
 	count(t.counts(j), exec, n, slots)
 	if a := j.arrays.of(task); a != nil {
-		count(t.arrayCounts(j, a), exec, n, slots)
+		c := t.arrayCounts(j, a)
+		count(c, exec, n, slots)
+		if exec.Phase == completed && exec.Satisfied {
+			c.Satisfied += n
+		}
 	}
 }
 

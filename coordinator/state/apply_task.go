@@ -320,6 +320,7 @@ func (t *txn) removeTask(j *job, key TaskKey) {
 	t.stopHeld(j, key)
 	exec, entry := t.execution(key), t.entry(key)
 	spec := t.spec(j, entry.Spec)
+	array, before := j.standing(key.Task)
 	t.uncountFailure(j, exec.FailureKind)
 	t.count(j, key.Task, exec, -1, -int64(slotsOf(spec)))
 	t.dropSubtasks(key, instancesOf(spec), j.rec.Job.Id, entry.Id)
@@ -330,15 +331,19 @@ func (t *txn) removeTask(j *job, key TaskKey) {
 	delete(t.execs, key)
 	t.delete(keyTask(tableExecution, key.Job, key.Task))
 	t.delete(keyTask(tableFailed, key.Job, key.Task))
-	if a := j.arrays.of(key.Task); a != nil {
-		t.dropElement(j, a, key.Task)
+	if array != nil {
+		t.dropElement(j, array, key.Task)
 	} else {
 		t.delete(keyTask(tableEntry, key.Job, key.Task))
 		t.delete(keyTaskID(key.Job, entry.Id))
 	}
-	if exec.Phase == completed && !exec.Satisfied && j.rec.Job.GetUsesTaskDependencies() {
+	if !j.rec.Job.GetUsesTaskDependencies() {
+		return
+	}
+	if exec.Phase == completed && !exec.Satisfied {
 		t.spread(j, entry.Id, false)
 	}
+	t.tell(j, array, before)
 }
 
 func (t *txn) reactivateTask(c *raftlogv1.ReactivateTask) Result {

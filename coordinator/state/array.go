@@ -73,6 +73,37 @@ func (a *array) room() int {
 	return max(0, int(a.rec.MaxParallel)-a.held)
 }
 
+// standing is what an array is to the tasks that depend on it as a whole: done when all its elements have satisfied their dependents, hopeless when one never
+// will as things are.
+type standing struct{ done, hopeless bool }
+
+func (a *array) standing() standing {
+	size := int64(a.rec.Size - a.gone.count)
+	return standing{size > 0 && a.counts.Satisfied == size, a.counts.Completed > a.counts.Satisfied}
+}
+
+// standing is the array that a task is an element of, and how that stands; nil: it is none.
+func (j *job) standing(task uint64) (*array, standing) {
+	if a := j.arrays.of(task); a != nil {
+		return a, a.standing()
+	}
+	return nil, standing{}
+}
+
+// tell tells those who depend on an array how it stands now, where that has changed.
+func (t *txn) tell(j *job, a *array, before standing) {
+	if a == nil {
+		return
+	}
+	now := a.standing()
+	if now.done && !before.done {
+		t.releaseNamed(j, a.rec.Id)
+	}
+	if now.hopeless != before.hopeless {
+		t.spread(j, a.rec.Id, now.hopeless)
+	}
+}
+
 // arrays are those of a job.
 type arrays struct {
 	inOrder []*array          // of their numbers

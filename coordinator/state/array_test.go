@@ -179,3 +179,29 @@ func TestDependentsOfElements(t *testing.T) {
 	}
 	require.True(t, f.queued("j", "merge"))
 }
+
+func TestDependentsOfAnArray(t *testing.T) {
+	f, n1, _, _ := yard(t, func(j *apiv1.Job) { j.UsesTaskDependencies = proto.Bool(true) })
+	f.addAfter("j", "merge", after("S"))
+	f.ok(sweepOf("s", "s-", 1, 3))
+	f.addAfter("j", "later", after("s", "none"))
+	f.run(n1, "j", "s-1", 0)
+	f.run(n1, "j", "s-2", 1)
+	require.EqualValues(t, 2, f.jobInfo("j").Counts.Blocked, "one that failed keeps them")
+	require.Equal(t, []string{"S"}, f.situation("j", "merge").Failed)
+	f.run(n1, "j", "s-3", 0)
+	require.False(t, f.queued("j", "merge"))
+	f.ok(&raftlogv1.ReactivateTask{JobId: "j", TaskId: "s-2"})
+	require.Zero(t, f.jobInfo("j").Counts.Blocked)
+	f.run(n1, "j", "s-2", 0)
+	require.True(t, f.queued("j", "merge"))
+	f.addAfter("j", "last", after("s"))
+	require.True(t, f.queued("j", "last"))
+
+	f.ok(sweepOf("t", "t-", 1, 2))
+	f.addAfter("j", "rest", after("t"))
+	f.run(n1, "j", "t-1", 0)
+	f.ok(&raftlogv1.DeleteTask{JobId: "j", TaskId: "t-2"})
+	require.True(t, f.queued("j", "rest"), "those that are left have succeeded")
+	f.refuse(batcherr.CodeInvalidPropertyValue, sweepOf("77", "u-", 1, 2))
+}

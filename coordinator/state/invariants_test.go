@@ -79,7 +79,7 @@ func checkInvariants(t require.TestingT, s *Store) {
 	for _, j := range s.jobByUID {
 		tasks := storedTasks(t, s, j)
 		checkFailures(t, j, tasks)
-		checkCounts(t, j.rec.Job.Id, j.counts, tasks)
+		checkCounts(t, "job "+j.rec.Job.Id, false, j.counts, tasks)
 		checkArrays(t, s, j, tasks)
 		checkQueue(t, j, tasks)
 		checkHeldTasks(t, s, j, tasks)
@@ -139,7 +139,7 @@ func checkAutoPool(t require.TestingT, s *Store, j *job) {
 	}
 }
 
-func checkCounts(t require.TestingT, what string, kept *raftlogv1.JobCounts, tasks map[uint64]*storedTask) {
+func checkCounts(t require.TestingT, what string, array bool, kept *raftlogv1.JobCounts, tasks map[uint64]*storedTask) {
 	c := &raftlogv1.JobCounts{}
 	for _, task := range tasks {
 		switch task.exec.Phase {
@@ -161,6 +161,9 @@ func checkCounts(t require.TestingT, what string, kept *raftlogv1.JobCounts, tas
 			}
 		default:
 			require.FailNow(t, "phase", "%v", task.exec)
+		}
+		if array && task.exec.Phase == completed && task.exec.Satisfied {
+			c.Satisfied++
 		}
 		if task.exec.Phase == waiting {
 			c.Waiting++
@@ -383,6 +386,10 @@ func checkWaiting(t require.TestingT, s *Store, j *job, tasks map[uint64]*stored
 			on := byID[id]
 			require.False(t, on != nil && on.exec.Phase == completed && on.exec.Satisfied, "%s still waits for %s", task.entry.Id, id)
 			blocked = blocked || on != nil && isHopeless(on)
+			if a := j.arrays.byID[id]; a != nil {
+				require.False(t, a.standing().done, "%s still waits for the array %s", task.entry.Id, id)
+				blocked = blocked || a.standing().hopeless
+			}
 		}
 		for _, r := range j.deps.ranges[n] {
 			open += int64(r.End) - int64(r.Start) + 1 - j.deps.done.count(r.Start, r.End)

@@ -56,7 +56,7 @@ func checkArrays(t require.TestingT, s *Store, j *job, tasks map[uint64]*storedT
 				held++
 			}
 		}
-		checkCounts(t, "array "+a.rec.Id, a.counts, own)
+		checkCounts(t, "array "+a.rec.Id, true, a.counts, own)
 		require.Equal(t, held, a.held)
 		require.Less(t, a.gone.count, a.rec.Size)
 		require.False(t, ids[a.rec.Id], "a task and an array are %s", a.rec.Id)

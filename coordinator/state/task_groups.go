@@ -121,6 +121,7 @@ func (t *txn) actOnTask(j *job, key TaskKey, selected *raftlogv1.SelectedTask, a
 // reactivate queues a failed task again, as if it had never been attempted but for its number of attempts.
 func (t *txn) reactivate(j *job, key TaskKey) *raftlogv1.TaskExecution {
 	exec, entry := t.change(key), t.entry(key)
+	array, before := j.standing(key.Task)
 	t.uncountFailure(j, exec.FailureKind)
 	t.move(j, key.Task, exec, queued, slotsOf(t.spec(j, entry.Spec)))
 	t.delete(keyTask(tableFailed, key.Job, key.Task))
@@ -129,8 +130,11 @@ func (t *txn) reactivate(j *job, key TaskKey) *raftlogv1.TaskExecution {
 	exec.StartTime, exec.EndTime, exec.UserCpu, exec.KernelCpu = 0, 0, 0, 0
 	hopeless := !exec.Satisfied
 	exec.Satisfied = false
-	if hopeless && j.rec.Job.GetUsesTaskDependencies() {
-		t.spread(j, entry.Id, false)
+	if j.rec.Job.GetUsesTaskDependencies() {
+		if hopeless {
+			t.spread(j, entry.Id, false)
+		}
+		t.tell(j, array, before)
 	}
 	t.enqueue(j, key, entry.Spec)
 	return exec

@@ -181,6 +181,9 @@ func (s *Store) openDependencies(j *job, info TaskInfo, out *Situation) error {
 }
 
 func (s *Store) failedDependency(j *job, id string) (bool, error) {
+	if a := j.arrays.byID[lifecycle.IDKey(id)]; a != nil {
+		return a.standing().hopeless, nil
+	}
 	number, found, err := s.number(j, id)
 	if err != nil || !found {
 		return false, err

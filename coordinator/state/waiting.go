@@ -49,6 +49,10 @@ func (t *txn) waitFor(j *job, task uint64, d *apiv1.TaskDependencies) (open uint
 
 // dependencyState says whether the task with the id has satisfied its dependents, or never will as things are.
 func (t *txn) dependencyState(j *job, id string) (done, hopeless bool) {
+	if a := j.arrays.byID[lifecycle.IDKey(id)]; a != nil {
+		s := a.standing()
+		return s.done, s.hopeless
+	}
 	number, ok := t.taskNumber(j, id)
 	if !ok {
 		return false, false
@@ -64,12 +68,7 @@ func (t *txn) dependencyState(j *job, id string) (done, hopeless bool) {
 
 // release tells the dependents of a completed task that it satisfies them.
 func (t *txn) release(j *job, id string) {
-	key := lifecycle.IDKey(id)
-	for _, dependent := range j.deps.byID[key] {
-		t.resolve(j, dependent)
-		t.delete(keyDependent(j.rec.Uid, key, dependent))
-	}
-	delete(j.deps.byID, key)
+	t.releaseNamed(j, id)
 	n, ok := numericID(id)
 	if !ok {
 		return
@@ -85,6 +84,16 @@ func (t *txn) release(j *job, id string) {
 	for _, dependent := range j.deps.index.tasks(n) {
 		t.resolve(j, dependent)
 	}
+}
+
+// releaseNamed tells those who depend on an id.
+func (t *txn) releaseNamed(j *job, id string) {
+	key := lifecycle.IDKey(id)
+	for _, dependent := range j.deps.byID[key] {
+		t.resolve(j, dependent)
+		t.delete(keyDependent(j.rec.Uid, key, dependent))
+	}
+	delete(j.deps.byID, key)
 }
 
 // resolve takes one dependency off a waiting task, and queues the task when it was the last.

@@ -100,7 +100,7 @@ tasks:
         destination: {container: {containerUrl: "{{store}}", path: "copies/{{item}}"}}
         uploadOptions: {uploadCondition: tasksuccess}
     array: {objects: pictures/}
-  - {id: merge, commandLine: "/bin/echo merged", dependsOn: {taskIdRanges: [{start: 1, end: 20}]}}
+  - {id: merge, commandLine: "/bin/echo merged", dependsOn: {taskIds: [rows, lines, objects], taskIdRanges: [{start: 1, end: 20}]}}
 `), "--wait")
 	for id, want := range map[string]string{
 		"7": "numbers 007m {{\n", "rows-1": "he'ston \"x 20 p20\n", "lines-1": "b b 1\n", "objects-0": "contentpictures/one.txt\n", "merge": "merged\n",

@@ -26,7 +26,7 @@ const (
 // Each element is a task like any other. Not of Azure Batch.
 type TaskArray struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Shares its names with the ids of the job's tasks. 1 to 64 characters like those of a task.
+	// Like the id of a task, and none of the job's; not a number. Tasks can depend on it: it stands for all elements.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// What each element is. Its texts are templates: {{index}} is the element's index, {{index:04}} the same with leading zeros, {{item}} its item, or
 	// {{COLUMN}} where the items have columns; {{{{ stands for two braces. id is text followed by {{index}}, "{{array}}-{{index}}" if not given; it is the

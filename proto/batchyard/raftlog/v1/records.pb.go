@@ -939,8 +939,10 @@ type JobCounts struct {
 	SucceededSlots int64                  `protobuf:"varint,9,opt,name=succeeded_slots,json=succeededSlots,proto3" json:"succeeded_slots,omitempty"`
 	FailedSlots    int64                  `protobuf:"varint,10,opt,name=failed_slots,json=failedSlots,proto3" json:"failed_slots,omitempty"`
 	// Tasks that wait for dependencies, and those of them that never can run because one has failed.
-	Waiting       int64 `protobuf:"varint,11,opt,name=waiting,proto3" json:"waiting,omitempty"`
-	Blocked       int64 `protobuf:"varint,12,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	Waiting int64 `protobuf:"varint,11,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	Blocked int64 `protobuf:"varint,12,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	// Completed elements that let their dependents run; of arrays only.
+	Satisfied     int64 `protobuf:"varint,13,opt,name=satisfied,proto3" json:"satisfied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1055,6 +1057,13 @@ func (x *JobCounts) GetWaiting() int64 {
 func (x *JobCounts) GetBlocked() int64 {
 	if x != nil {
 		return x.Blocked
+	}
+	return 0
+}
+
+func (x *JobCounts) GetSatisfied() int64 {
+	if x != nil {
+		return x.Satisfied
 	}
 	return 0
 }
@@ -1827,7 +1836,7 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\x0edisable_option\x18\x06 \x01(\x0e2\".batchyard.api.v1.DisableJobOptionR\rdisableOption\x12%\n" +
 	"\x0epending_reason\x18\a \x01(\tR\rpendingReason\x12\x1b\n" +
 	"\tauto_pool\x18\x14 \x01(\x04R\bautoPool\x12!\n" +
-	"\fjob_schedule\x18\x15 \x01(\x04R\vjobSchedule\"\x82\x03\n" +
+	"\fjob_schedule\x18\x15 \x01(\x04R\vjobSchedule\"\xa0\x03\n" +
 	"\tJobCounts\x12\x16\n" +
 	"\x06active\x18\x01 \x01(\x03R\x06active\x12\x18\n" +
 	"\arunning\x18\x02 \x01(\x03R\arunning\x12\x1c\n" +
@@ -1841,7 +1850,8 @@ const file_batchyard_raftlog_v1_records_proto_rawDesc = "" +
 	"\ffailed_slots\x18\n" +
 	" \x01(\x03R\vfailedSlots\x12\x18\n" +
 	"\awaiting\x18\v \x01(\x03R\awaiting\x12\x18\n" +
-	"\ablocked\x18\f \x01(\x03R\ablocked\"\xdd\x01\n" +
+	"\ablocked\x18\f \x01(\x03R\ablocked\x12\x1c\n" +
+	"\tsatisfied\x18\r \x01(\x03R\tsatisfied\"\xdd\x01\n" +
 	"\tTaskEntry\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12!\n" +
