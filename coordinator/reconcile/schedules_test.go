@@ -127,6 +127,29 @@ func TestSchedulesAcrossLeadersAndClocks(t *testing.T) {
 	require.Equal(t, quiet, w.proposals, "a look without a cause writes nothing")
 }
 
+// A clock that is set back by less than an interval makes no job a second time, whoever leads.
+func TestClockThatIsSetBackALittle(t *testing.T) {
+	w := newWorld(t)
+	w.schedule(hourly())
+	w.look()
+	w.end()
+	for hour := range 5 {
+		w.now = w.now.Add(time.Hour)
+		w.look()
+		require.Equal(t, hour+2, w.jobs())
+		w.end()
+		due := w.now
+		w.now = due.Add(-50 * time.Minute)
+		w.look()
+		w.now = due.Add(-time.Second)
+		w.look()
+		w.now = due.Add(time.Second)
+		w.look()
+		require.Equal(t, hour+2, w.jobs(), "the time that comes again")
+		w.now = due
+	}
+}
+
 func TestScheduleThatIsToBeginLaterAndEnds(t *testing.T) {
 	w := newWorld(t)
 	c := hourly()

@@ -77,8 +77,9 @@ func (r Recurrence) current(now, next int64) int64 {
 	case interval == 0:
 	case next <= now:
 		next += (now - next) / interval * interval
-	case next > r.First && next-now > interval:
-		// The clock was set back: jobs made by it when it was ahead don't keep those from being made that are due now.
+	case next > r.First && next-now > interval && next-now-interval > interval:
+		// The clock was set back by more than an interval from when the last job was due: jobs made by it when it was ahead don't keep those from being
+		// made that are due now. What comes again within less is not made again.
 		next = r.First
 		if now >= r.First {
 			next = addNanos(r.First, ((now-r.First)/interval+1)*interval)
