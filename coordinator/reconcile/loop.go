@@ -43,6 +43,7 @@ func (l *Loops) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return l.nodes(ctx) })
 	g.Go(func() error { return l.jobs(ctx) })
+	g.Go(func() error { return l.age(ctx) })
 	g.Go(func() error { return l.schedules(ctx) })
 	g.Go(func() error { return l.quarantine(ctx) })
 	g.Go(func() error { return l.saveLogs(ctx) })

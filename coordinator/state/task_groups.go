@@ -58,6 +58,40 @@ func (s *Store) SelectTasks(jobUID uint64, span TaskSpan, by *apiv1.TaskSelectio
 	return out, w.err
 }
 
+// endedByAge is the failure of a task that reached lifecycle.MaxTaskLife.
+const endedByAge = "The task was ended because it was not completed within 180 days"
+
+// Aged selects the tasks of a job that were added before a time (Unix nanoseconds) and are not completed; it looks at up to limit of those after the number given.
+func (s *Store) Aged(jobUID, after uint64, before int64, limit int) (out Selected, err error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	j := s.jobByUID[jobUID]
+	if j == nil {
+		return Selected{}, nil
+	}
+	w, err := s.walk(j, TaskSpan{After: after})
+	if err != nil {
+		return Selected{}, err
+	}
+	defer w.close()
+	for w.next() && w.entry.CreationTime < before { // they are in the order in which they were added
+		if out.Examined == limit {
+			return out, nil
+		}
+		out.Examined++
+		out.Last = w.task
+		exec, err := executionAt(w.execs, TaskKey{jobUID, w.task})
+		if err != nil {
+			return Selected{}, err
+		}
+		if exec.GetPhase() != completed {
+			out.Tasks = append(out.Tasks, &raftlogv1.SelectedTask{Task: w.task})
+		}
+	}
+	out.Last = 0
+	return out, w.err
+}
+
 // selects says whether a task failed in the way that is asked for.
 func selects(by *apiv1.TaskSelection, exec *raftlogv1.TaskExecution) bool {
 	code := by.GetFailureCode()
@@ -89,7 +123,7 @@ func (t *txn) actOnTasks(c *raftlogv1.ActOnTasks) Result {
 	done := 0
 	for _, selected := range c.Tasks {
 		key := TaskKey{j.rec.Uid, selected.Task}
-		if t.exists(j, key.Task) && t.actOnTask(j, key, selected, c.Action) {
+		if t.exists(j, key.Task) && t.actOnTask(j, key, selected, c) {
 			done++
 		}
 	}
@@ -98,17 +132,21 @@ func (t *txn) actOnTasks(c *raftlogv1.ActOnTasks) Result {
 }
 
 // actOnTask does to one task what is asked; false if it is not what was selected any more, or it can't be done to it.
-func (t *txn) actOnTask(j *job, key TaskKey, selected *raftlogv1.SelectedTask, action apiv1.TaskGroupAction) bool {
+func (t *txn) actOnTask(j *job, key TaskKey, selected *raftlogv1.SelectedTask, c *raftlogv1.ActOnTasks) bool {
 	exec := t.execution(key)
 	failed := exec.Phase == completed && !exec.Succeeded
 	if selected.Attempt != nil && (!failed || exec.Attempt != *selected.Attempt) {
 		return false
 	}
-	switch {
+	why := endedByUser
+	if c.Expired {
+		why = endedByAge
+	}
+	switch action := c.Action; {
 	case action == apiv1.TaskGroupAction_TASK_GROUP_ACTION_REACTIVATE && failed:
 		t.touch(key, t.reactivate(j, key))
 	case action == apiv1.TaskGroupAction_TASK_GROUP_ACTION_TERMINATE && exec.Phase != completed:
-		t.endTask(j, key, lifecycle.EndedFailure(endedByUser), j.rec.Job.OnTaskFailure)
+		t.endTask(j, key, lifecycle.EndedFailure(why), j.rec.Job.OnTaskFailure)
 		t.touch(key, t.change(key))
 	case action == apiv1.TaskGroupAction_TASK_GROUP_ACTION_DELETE:
 		t.removeTask(j, key)

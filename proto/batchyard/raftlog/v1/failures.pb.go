@@ -103,10 +103,12 @@ func (x *FailureKind) GetNewest() uint64 {
 
 // ActOnTasks does the same to each of the tasks, as far as it can be done to it: others are passed over.
 type ActOnTasks struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
-	Action        v1.TaskGroupAction     `protobuf:"varint,2,opt,name=action,proto3,enum=batchyard.api.v1.TaskGroupAction" json:"action,omitempty"`
-	Tasks         []*SelectedTask        `protobuf:"bytes,3,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	JobId  string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	Action v1.TaskGroupAction     `protobuf:"varint,2,opt,name=action,proto3,enum=batchyard.api.v1.TaskGroupAction" json:"action,omitempty"`
+	Tasks  []*SelectedTask        `protobuf:"bytes,3,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	// They are ended because they are older than tasks can be, not by a user.
+	Expired       bool `protobuf:"varint,4,opt,name=expired,proto3" json:"expired,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -160,6 +162,13 @@ func (x *ActOnTasks) GetTasks() []*SelectedTask {
 		return x.Tasks
 	}
 	return nil
+}
+
+func (x *ActOnTasks) GetExpired() bool {
+	if x != nil {
+		return x.Expired
+	}
+	return false
 }
 
 type SelectedTask struct {
@@ -275,12 +284,13 @@ const file_batchyard_raftlog_v1_failures_proto_rawDesc = "" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12\x16\n" +
 	"\x06newest\x18\x05 \x01(\x04R\x06newestB\f\n" +
 	"\n" +
-	"_exit_code\"\x98\x01\n" +
+	"_exit_code\"\xb2\x01\n" +
 	"\n" +
 	"ActOnTasks\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x129\n" +
 	"\x06action\x18\x02 \x01(\x0e2!.batchyard.api.v1.TaskGroupActionR\x06action\x128\n" +
-	"\x05tasks\x18\x03 \x03(\v2\".batchyard.raftlog.v1.SelectedTaskR\x05tasks\"M\n" +
+	"\x05tasks\x18\x03 \x03(\v2\".batchyard.raftlog.v1.SelectedTaskR\x05tasks\x12\x18\n" +
+	"\aexpired\x18\x04 \x01(\bR\aexpired\"M\n" +
 	"\fSelectedTask\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\x04R\x04task\x12\x1d\n" +
 	"\aattempt\x18\x02 \x01(\rH\x00R\aattempt\x88\x01\x01B\n" +
