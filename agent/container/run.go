@@ -105,8 +105,8 @@ func (r *run) await(ctx, calls context.Context, wait client.ContainerWaitResult,
 				return exitEngine, errors.New(result.Error.Message)
 			}
 			return int(result.StatusCode), nil
-		case <-wait.Error:
-			code, over, err := r.rejoin(ctx, calls)
+		case lost := <-wait.Error:
+			code, over, err := r.rejoin(ctx, calls, lost)
 			if over || err != nil {
 				return code, err
 			}
@@ -127,8 +127,8 @@ func (r *run) stop(ctx context.Context) {
 	_, _ = r.api.ContainerStop(ctx, r.cfg.Name, client.ContainerStopOptions{Timeout: &seconds})
 }
 
-// rejoin finds the container again after the engine has ended the connection; over says that it does not run any more.
-func (r *run) rejoin(ctx, calls context.Context) (code int, over bool, err error) {
+// rejoin finds the container again after the connection with the engine was lost; over says that it does not run any more.
+func (r *run) rejoin(ctx, calls context.Context, lost error) (code int, over bool, err error) {
 	for {
 		found, err := r.api.ContainerInspect(calls, r.cfg.Name, client.ContainerInspectOptions{})
 		switch {
@@ -141,7 +141,7 @@ func (r *run) rejoin(ctx, calls context.Context) (code int, over bool, err error
 		}
 		select {
 		case <-ctx.Done(): // the supervisor's patience ends with its grace
-			return exitStopped, true, err
+			return exitStopped, true, lost
 		case <-time.After(settlePause):
 		}
 	}

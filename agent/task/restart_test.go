@@ -113,7 +113,10 @@ func TestUnacknowledgedIsReportedAgain(t *testing.T) {
 	n.assign(set(true, command("x")))
 	require.Equal(t, int32(5), n.phase(at(1), phaseEnded).GetExitCode())
 	n.commit()
-	n.eventually(n.idle)
+	n.eventually(func() bool {
+		events, err := n.supervisor.List(t.Context())
+		return err == nil && len(events) == 0 && n.idle() // the supervisor has forgotten it too
+	})
 	n.stop()
 	n.start()
 	require.True(t, n.idle())

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -253,9 +254,7 @@ func (y *yard) stops() {
 	y.killAgent()
 	y.eventually("what an earlier life has left is removed", func() bool { return len(y.engine.containers()) == 1 })
 	require.Equal(t, name+" running", y.engine.containers()[0])
-	shared, err := filepath.Glob(filepath.Join(y.dir, "farm", "nodes", "*", "root", "shared"))
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(shared[0], "go"), nil, 0o644))
+	require.NoError(t, os.WriteFile(y.shared("go"), nil, 0o644))
 	done = y.ended("survivor")
 	require.Equal(t, 4, *done.ExecutionInfo.ExitCode)
 	require.Equal(t, "begun\n1\n", y.ok("task", "logs", "work", "survivor"), "it ran once")
@@ -298,6 +297,72 @@ func (y *yard) killAgent() {
 	require.NotZero(y.t, old)
 	require.NoError(y.t, syscall.Kill(old, syscall.SIGKILL))
 	y.eventually("another agent runs", func() bool { now := read(); return now != 0 && now != old })
+}
+
+// A container goes on while its engine is away, and is ended with the supervisor that has lost its runner: the task runs again, and never twice at once.
+func TestContainersOutliveTheirEngine(t *testing.T) {
+	y := startYard(t)
+	y.pool("boxes", registryPassword)
+	y.until("boxes", "idle")
+	y.ok("job", "create", "work", "--pool", "boxes")
+	const wait = `while [ ! -e $AZ_BATCH_NODE_SHARED_DIR/go ]; do echo tick >> $AZ_BATCH_NODE_SHARED_DIR/ticks; sleep 0.05; done; `
+	y.add("long", sh(`echo begun; `+wait+`echo end; exit 4`), box)
+	y.begun("long")
+	list, err := y.engine.api.ContainerList(t.Context(), client.ContainerListOptions{})
+	require.NoError(t, err)
+	require.Len(t, list.Items, 1)
+	found, err := y.engine.api.ContainerInspect(t.Context(), list.Items[0].ID, client.ContainerInspectOptions{})
+	require.NoError(t, err)
+	require.Positive(t, found.Container.HostConfig.Memory, "it is held to the task's share")
+	require.Positive(t, found.Container.HostConfig.NanoCPUs)
+
+	y.engine.stop()
+	ticks := func() int { return countLines(y.shared("ticks")) }
+	before := ticks()
+	y.eventually("it goes on", func() bool { return ticks() > before+3 })
+	y.engine.run()
+	require.Equal(t, "running", y.task("long").State)
+	require.NoError(t, os.WriteFile(y.shared("go"), nil, 0o644))
+	require.Equal(t, 4, *y.ended("long").ExecutionInfo.ExitCode)
+	require.Zero(t, y.task("long").ExecutionInfo.RequeueCount)
+
+	require.NoError(t, os.Remove(y.shared("go")))
+	y.add("lost", sh(`echo begun; trap "" TERM; while [ ! -e $AZ_BATCH_NODE_SHARED_DIR/go ]; do hostname >> $AZ_BATCH_NODE_SHARED_DIR/hosts; sleep 0.05; done; exit 5`), box,
+		"userIdentity: {autoUser: {scope: pool}}") // both runs write to the file
+	y.begun("lost")
+	y.killSupervisor()
+	hosts := func() []string { return slices.Compact(lines(y.shared("hosts"))) }
+	y.eventually("it runs again", func() bool { return len(hosts()) > 1 })
+	require.NoError(t, os.WriteFile(y.shared("go"), nil, 0o644))
+	done := y.ended("lost")
+	require.Equal(t, 5, *done.ExecutionInfo.ExitCode)
+	require.Equal(t, 1, done.ExecutionInfo.RequeueCount)
+	require.Len(t, hosts(), 2, "one after the other")
+}
+
+// killSupervisor kills the supervisor of the only node.
+func (y *yard) killSupervisor() {
+	killed := 0
+	entries, err := os.ReadDir("/proc")
+	require.NoError(y.t, err)
+	for _, e := range entries {
+		line, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		if err == nil && bytes.Contains(line, []byte("\x00supervisor\x00--state\x00"+y.dir)) {
+			pid, err := strconv.Atoi(e.Name())
+			require.NoError(y.t, err)
+			require.NoError(y.t, syscall.Kill(pid, syscall.SIGKILL))
+			killed++
+		}
+	}
+	require.Equal(y.t, 1, killed)
+}
+
+// shared is a file in the shared directory of the only node.
+func (y *yard) shared(name string) string {
+	dirs, err := filepath.Glob(filepath.Join(y.dir, "farm", "nodes", "*", "root", "shared"))
+	require.NoError(y.t, err)
+	require.Len(y.t, dirs, 1)
+	return filepath.Join(dirs[0], name)
 }
 
 // A node that can't have its pool's images is of no use, says why, and is mended by a boot once they are there.

@@ -32,6 +32,10 @@ type engine struct {
 	t       *testing.T
 	address string
 	api     *client.Client
+	dir     string
+	program string
+	process *os.Process
+	ended   chan error
 }
 
 // missing ends a test that lacks something: as failed where everything has to be there.
@@ -54,39 +58,66 @@ func startEngine(t *testing.T) *engine {
 	}
 	dir, err := os.MkdirTemp("", "dockerd") // a socket's path must be short
 	require.NoError(t, err)
-	socket := filepath.Join(dir, "sock")
-	log, err := os.Create(filepath.Join(dir, "log"))
-	require.NoError(t, err)
-	defer log.Close()
-	cmd := exec.Command(program, "--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs", "--log-level=warn", "--data-root", filepath.Join(dir, "data"),
-		"--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "pid"), "-H", "unix://"+socket)
-	cmd.Stdout, cmd.Stderr = log, log
-	require.NoError(t, cmd.Start())
-	e := &engine{t: t, address: "unix://" + socket}
+	e := &engine{t: t, dir: dir, program: program, address: "unix://" + filepath.Join(dir, "sock")}
 	e.api, err = client.New(client.WithHost(e.address))
 	require.NoError(t, err)
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() {
+		e.removeAll()
 		_ = e.api.Close()
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-ended:
-		case <-time.After(time.Minute):
-			_ = cmd.Process.Kill()
-			t.Error("the engine does not end")
-		}
+		e.stop()
+		_ = syscall.Unmount(filepath.Join(dir, "data"), 0) // the engine leaves it so that containers can go on
 		if t.Failed() {
-			text, _ := os.ReadFile(log.Name())
+			text, _ := os.ReadFile(filepath.Join(dir, "log"))
 			t.Logf("log of the engine:\n%s", text[max(0, len(text)-8<<10):])
 		}
 		require.NoError(t, os.RemoveAll(dir))
 	})
-	require.Eventually(t, func() bool {
+	e.run()
+	return e
+}
+
+// run starts the engine's process and waits until it answers. Containers outlive it.
+func (e *engine) run() {
+	e.t.Helper()
+	log, err := os.OpenFile(filepath.Join(e.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	require.NoError(e.t, err)
+	defer log.Close()
+	in := func(name string) string { return filepath.Join(e.dir, name) }
+	cmd := exec.Command(e.program, "--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs", "--log-level=warn", "--live-restore",
+		"--data-root", in("data"), "--exec-root", in("exec"), "--pidfile", in("pid"), "-H", e.address)
+	cmd.Stdout, cmd.Stderr = log, log
+	require.NoError(e.t, cmd.Start())
+	e.process, e.ended = cmd.Process, make(chan error, 1)
+	go func() { e.ended <- cmd.Wait() }()
+	require.Eventually(e.t, func() bool {
 		_, err := e.api.Ping(context.Background(), client.PingOptions{})
 		return err == nil
 	}, time.Minute, 50*time.Millisecond, "the engine answers")
-	return e
+}
+
+// stop ends the engine's process. What runs goes on.
+func (e *engine) stop() {
+	e.t.Helper()
+	_ = e.process.Signal(syscall.SIGTERM)
+	select {
+	case err := <-e.ended:
+		e.t.Log("the engine has ended:", err)
+	case <-time.After(time.Minute):
+		_ = e.process.Kill()
+		e.t.Error("the engine does not end")
+	}
+}
+
+// removeAll ends what a test that failed has left.
+func (e *engine) removeAll() {
+	list, err := e.api.ContainerList(context.Background(), client.ContainerListOptions{All: true})
+	if err != nil {
+		e.t.Log("the engine does not tell what it has:", err)
+	}
+	for _, c := range list.Items {
+		_, err := e.api.ContainerRemove(context.Background(), c.ID, client.ContainerRemoveOptions{Force: true})
+		e.t.Log("removing a container that was left:", c.Names, err)
+	}
 }
 
 // containers are the names and states of those that the engine has.
