@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -108,13 +109,31 @@ func (a *Agent) leave(ctx context.Context, err error) error {
 	if !final(err) && !a.cfg.StopTasksOnExit {
 		return ended(ctx, err)
 	}
+	return errors.Join(ended(ctx, err), a.stopAll(ctx))
+}
+
+// stopAll ends the tasks with all that belongs to them, and unmounts what was mounted for them.
+func (a *Agent) stopAll(ctx context.Context) error {
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout+a.cfg.StopGrace)
 	defer cancel()
-	if stopErr := process.ShutdownSupervisor(stopCtx, a.supervisorConfig()); stopErr != nil {
-		return errors.Join(ended(ctx, err), fmt.Errorf("stopping the tasks: %w", stopErr))
+	if err := process.ShutdownSupervisor(stopCtx, a.supervisorConfig()); err != nil {
+		return fmt.Errorf("stopping the tasks: %w", err)
 	}
 	purgeContainers(stopCtx, &a.cfg)
-	return a.unmount(ended(ctx, err))
+	return a.unmount()
+}
+
+// CleanUp ends what an agent has left on the node that was killed and will not be started again.
+func (a *Agent) CleanUp(ctx context.Context) error {
+	if _, err := os.Stat(a.cfg.DataDir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	lock, err := filelock.Try(filepath.Join(a.cfg.DataDir, "agent.lock"))
+	if err != nil {
+		return fmt.Errorf("another agent may use %s: %w", a.cfg.DataDir, err)
+	}
+	defer lock.Close()
+	return a.stopAll(ctx)
 }
 
 // final says whether the node has no future, and its tasks none with it.

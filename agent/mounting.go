@@ -2,7 +2,7 @@ package agent
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -127,10 +127,9 @@ func notify(c chan struct{}) {
 }
 
 // unmount takes away all that the agent has mounted.
-func (a *Agent) unmount(err error) error {
-	if clearErr := newMounter(&a.cfg).Clear(); clearErr != nil {
-		a.cfg.Logger.Error("file systems stay mounted", "error", clearErr)
-		return errors.Join(err, clearErr)
+func (a *Agent) unmount() error {
+	if err := newMounter(&a.cfg).Clear(); err != nil {
+		return fmt.Errorf("unmounting: %w", err)
 	}
-	return err
+	return nil
 }

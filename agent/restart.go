@@ -47,8 +47,8 @@ func (a *Agent) restart(ctx context.Context, reimage bool) error {
 	if err := process.ShutdownSupervisor(stopCtx, a.supervisorConfig()); err != nil {
 		return fmt.Errorf("stopping the tasks: %w", err)
 	}
-	if err := a.unmount(nil); err != nil {
-		return fmt.Errorf("unmounting: %w", err)
+	if err := a.unmount(); err != nil {
+		return err
 	}
 	if reimage {
 		if err := emptyRoot(a.cfg.NodeRoot); err != nil {

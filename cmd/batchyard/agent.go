@@ -14,6 +14,7 @@ type agentOptions struct {
 	f         *factory
 	cfg       agent.Config
 	tokenFile string
+	cleanUp   bool
 	verbose   bool
 }
 
@@ -48,6 +49,7 @@ Stopped with SIGTERM it leaves its tasks running, so that a new version can take
 	flags.BoolVar(&o.cfg.NoMounts, "no-mounts", false, "mount nothing that the pool asks for")
 	flags.StringVar(&o.cfg.Address, "address", "", "address that others are told as this node's")
 	flags.StringVar(&o.cfg.LogFile, "log-file", "", "file in which the agent's log is kept, to be uploaded on request")
+	flags.BoolVar(&o.cleanUp, "clean-up", false, "end what an agent of this data directory has left that was killed (tasks, containers, mounts), and exit")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "log everything")
 	return cmd
 }
@@ -77,6 +79,9 @@ func (o *agentOptions) run(ctx context.Context) error {
 	a, err := agent.New(o.cfg)
 	if err != nil {
 		return usage(err)
+	}
+	if o.cleanUp {
+		return a.CleanUp(ctx)
 	}
 	return a.Run(ctx)
 }

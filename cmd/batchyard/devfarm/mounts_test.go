@@ -118,7 +118,8 @@ mountConfiguration:
 	require.Len(t, f.mounted(), 2, "a reboot mounts anew")
 	require.Equal(t, []string{"in.txt", "out.txt", "start.txt"}, f.runIn("work", "third", "", "cd $AZ_BATCH_NODE_MOUNTS_DIR; ls bucket/data; ls share"))
 
-	// The node goes, and what is in the bucket stays.
+	// The node goes, with all that an agent that was killed has left; what is in the bucket stays.
+	require.NoError(t, syscall.Kill(f.agentPID(), syscall.SIGKILL))
 	f.ok("pool", "delete", "mounting")
 	require.Eventually(t, func() bool { _, code := f.run("pool", "show", "mounting"); return code != 0 }, 2*time.Minute, 100*time.Millisecond)
 	require.Empty(t, f.mounted())

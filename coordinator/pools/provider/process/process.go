@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -102,8 +103,7 @@ func (p *Provider) start(ctx context.Context, m pools.Machine, token func(contex
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return pidfile.Process{}, err
 	}
-	args := append(append([]string(nil), p.cfg.Command...),
-		"--data-dir", filepath.Join(dir, "state"), "--node-root", filepath.Join(dir, "root"), "--coordinator", p.cfg.Coordinator,
+	args := append(p.command(dir), "--coordinator", p.cfg.Coordinator,
 		"--stop-tasks-on-exit", "--orphan-timeout", "10m", "--log-file", filepath.Join(dir, logName))
 	if _, err := os.Stat(filepath.Join(dir, "state", "node.pem")); errors.Is(err, os.ErrNotExist) {
 		text, err := token(ctx)
@@ -118,6 +118,11 @@ func (p *Provider) start(ctx context.Context, m pools.Machine, token func(contex
 		args = append(args, "--join-token-file", file)
 	}
 	return p.spawn(dir, args)
+}
+
+// command is that of the agent of the node in a directory.
+func (p *Provider) command(dir string) []string {
+	return append(slices.Clone(p.cfg.Command), "--data-dir", filepath.Join(dir, "state"), "--node-root", filepath.Join(dir, "root"))
 }
 
 func (p *Provider) spawn(dir string, args []string) (pidfile.Process, error) {
@@ -150,7 +155,29 @@ func (p *Provider) Stop(_ context.Context, m pools.Machine) error {
 	if err != nil {
 		return err
 	}
-	return process.Stop(stopGrace)
+	return p.end(process, p.dir(m))
+}
+
+// end stops an agent, and ends what one has left that was killed and could not.
+func (p *Provider) end(process pidfile.Process, dir string) error {
+	alive, begun := process.Alive(), time.Now()
+	if err := process.Stop(stopGrace); err != nil {
+		return err
+	}
+	if alive && time.Since(begun) < stopGrace {
+		return nil
+	}
+	if _, err := os.Stat(filepath.Join(dir, "state")); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	// Seen through even when the coordinator is to end: it takes no longer than an agent that stops.
+	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	args := append(p.command(dir), "--clean-up")
+	if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
+		return fmt.Errorf("end what the agent has left in %s: %w: %s", dir, err, out)
+	}
+	return nil
 }
 
 // Remove stops the node's agent and deletes all that it had.
@@ -173,7 +200,7 @@ func (p *Provider) Remove(_ context.Context, m pools.Machine) error {
 	if a != nil && a.process.PID != 0 {
 		process = a.process
 	}
-	if err := process.Stop(stopGrace); err != nil {
+	if err := p.end(process, dir); err != nil {
 		return err
 	}
 	if err := detach(dir); err != nil {
