@@ -17,7 +17,7 @@ func newJobCommand(f *factory) *cobra.Command {
 		Short:   "Jobs: collections of tasks on a pool",
 		Example: "  batchyard job create work --pool demo\n  batchyard job wait work",
 	}
-	cmd.AddCommand(newJobCreateCommand(f), newJobListCommand(f), newJobShowCommand(f), newJobWaitCommand(f), newJobNodesCommand(f),
+	cmd.AddCommand(newJobCreateCommand(f), newJobListCommand(f), newJobShowCommand(f), newJobWaitCommand(f), newJobNodesCommand(f), newJobUpdateCommand(f),
 		newJobTerminateCommand(f), newJobDisableCommand(f), newJobEnableCommand(f), newJobDeleteCommand(f))
 	return cmd
 }
