@@ -255,7 +255,61 @@ func latency(ctx context.Context, b *bench) error {
 	how := fmt.Sprintf("%d tasks one after the other: from the call that adds to what `date` prints", n)
 	b.add(Figure{Name: "idle latency, p50", Value: waits[len(waits)/2], Unit: "ms", Budget: 10, How: how})
 	b.add(Figure{Name: "idle latency, p99", Value: waits[len(waits)*99/100], Unit: "ms", Budget: 50, How: how})
+	gaps, err := f.dependentGaps(ctx, n)
+	if err != nil {
+		return errors.Join(err, f.stop())
+	}
+	slices.Sort(gaps)
+	how = fmt.Sprintf("a chain of %d tasks, each depending on the one before: from one's `date` at its end to the next one's", n)
+	b.add(Figure{Name: "dependent started, p50", Value: gaps[len(gaps)/2], Unit: "ms", Budget: 20, How: how})
+	b.add(Figure{Name: "dependent started, p99", Value: gaps[len(gaps)*99/100], Unit: "ms", How: how})
 	return f.stop()
+}
+
+// dependentGaps runs a chain of tasks, in which each waits for the one before, and returns the times between the end of one and the start of the next.
+func (f *farm) dependentGaps(ctx context.Context, n int) ([]float64, error) {
+	yes := true
+	job := &apiv1.Job{Id: "chain", PoolInfo: &apiv1.PoolInfo{PoolId: farmPool}, UsesTaskDependencies: &yes}
+	if _, err := f.jobs.CreateJob(ctx, &apiv1.CreateJobRequest{Job: job}); err != nil {
+		return nil, err
+	}
+	var tasks []*apiv1.Task
+	for i := range n + 1 {
+		task := &apiv1.Task{Id: strconv.Itoa(i), CommandLine: "/bin/date +%s%N"}
+		if i > 0 {
+			task.DependsOn = &apiv1.TaskDependencies{TaskIds: []string{strconv.Itoa(i - 1)}}
+		}
+		tasks = append(tasks, task)
+	}
+	if _, err := f.AddTasks(ctx, "chain", tasks, nil); err != nil {
+		return nil, err
+	}
+	if err := waitCompleted(ctx, f.jobs, "chain", n+1, pollIdle); err != nil {
+		return nil, err
+	}
+	var gaps []float64
+	last := int64(0)
+	for i := range n + 1 {
+		printed, err := f.printed(ctx, "chain", strconv.Itoa(i))
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 {
+			gaps = append(gaps, float64(printed-last)/1e6)
+		}
+		last = printed
+	}
+	return gaps, nil
+}
+
+// printed is the time that a task has printed, in Unix nanoseconds.
+func (f *farm) printed(ctx context.Context, job, task string) (int64, error) {
+	var out bytes.Buffer
+	request := &apiv1.ReadFileRequest{Root: &apiv1.FileRoot{JobId: job, TaskId: task}, Name: "stdout.txt"}
+	if err := f.ReadFile(ctx, request, &out, func(*apiv1.NodeFile) error { return nil }); err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(strings.TrimSpace(out.String()), 10, 64)
 }
 
 func (f *farm) startTimes(ctx context.Context, n int) ([]float64, error) {
@@ -273,12 +327,7 @@ func (f *farm) startTimes(ctx context.Context, n int) ([]float64, error) {
 		if err := waitCompleted(ctx, f.jobs, "latency", i+1, pollIdle); err != nil {
 			return nil, err
 		}
-		var out bytes.Buffer
-		request := &apiv1.ReadFileRequest{Root: &apiv1.FileRoot{JobId: "latency", TaskId: id}, Name: "stdout.txt"}
-		if err := f.ReadFile(ctx, request, &out, func(*apiv1.NodeFile) error { return nil }); err != nil {
-			return nil, err
-		}
-		printed, err := strconv.ParseInt(strings.TrimSpace(out.String()), 10, 64)
+		printed, err := f.printed(ctx, "latency", id)
 		if err != nil {
 			return nil, err
 		}
