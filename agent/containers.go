@@ -38,7 +38,8 @@ func newContainers(cfg *Config, limits func(slots, of int32) *agentv1.ProcessLim
 		return nil, fmt.Errorf("naming the node's containers: %w", err)
 	}
 	engine, err := container.New(container.Config{
-		Address: cfg.ContainerEngine, Node: node, Life: randomName(), HostAccess: cfg.ContainerHostAccess, Log: cfg.Logger,
+		Address: cfg.ContainerEngine, Node: node, Life: randomName(), HostAccess: cfg.ContainerHostAccess,
+		Unprivileged: os.Geteuid() != 0, Log: cfg.Logger,
 	})
 	if err != nil {
 		return nil, err

@@ -47,6 +47,9 @@ type User struct {
 	Groups   []uint32
 }
 
+// String is UID:GID.
+func (u User) String() string { return fmt.Sprintf("%d:%d", u.UID, u.GID) }
+
 // Create brings the image and makes the container, which Run starts. What an earlier life of the agent has made for the attempt is replaced: it was never started.
 func (e *Engine) Create(ctx context.Context, spec *Spec) error {
 	plan, err := e.plan(spec)
@@ -64,9 +67,7 @@ func (e *Engine) Create(ctx context.Context, spec *Spec) error {
 	if err := e.pull(ctx, api, plan.Config.Image, plan.pull, plan.Platform, registries); err != nil {
 		return err
 	}
-	if plan.HostConfig.DeviceRequests == nil && e.gives(ctx, api) {
-		plan.HostConfig.DeviceRequests = []container.DeviceRequest{allGPUs()}
-	}
+	e.adapt(ctx, api, plan, spec)
 	if err := remove(ctx, api, plan.Name); err != nil {
 		return e.createError(ctx, err)
 	}
@@ -76,17 +77,23 @@ func (e *Engine) Create(ctx context.Context, spec *Spec) error {
 	return nil
 }
 
-// gives says whether containers get the machine's GPUs without asking, as they do on Azure Batch.
-func (e *Engine) gives(ctx context.Context, api *client.Client) bool {
-	if !e.cfg.HasGPU() {
-		return false
+// adapt takes into account what the engine is. Containers get the machine's GPUs without asking, as they do on Azure Batch, where the engine can give them;
+// and where the engine is the user's own, it is the container's root who is that user outside.
+func (e *Engine) adapt(ctx context.Context, api *client.Client, plan *plan, spec *Spec) {
+	gpus := plan.HostConfig.DeviceRequests == nil && e.cfg.HasGPU()
+	if !gpus && !e.cfg.Unprivileged {
+		return
 	}
 	info, err := api.Info(ctx, client.InfoOptions{})
 	if err != nil {
-		return false
+		return
 	}
-	_, nvidia := info.Info.Runtimes["nvidia"]
-	return nvidia
+	if _, nvidia := info.Info.Runtimes["nvidia"]; nvidia && gpus {
+		plan.HostConfig.DeviceRequests = []container.DeviceRequest{allGPUs()}
+	}
+	if e.cfg.Unprivileged && plan.Config.User == spec.User.String() && slices.Contains(info.Info.SecurityOptions, "name=rootless") {
+		plan.Config.User = "0:0"
+	}
 }
 
 func (e *Engine) createError(ctx context.Context, err error) error {
@@ -207,7 +214,7 @@ func expand(word string, values map[string]string) string {
 
 // planUser has the command run as the task's user. Nothing in the image, not even a program that makes its user root, gives it more rights.
 func (e *Engine) planUser(out *plan, spec *Spec, o *options) error {
-	own := fmt.Sprintf("%d:%d", spec.User.UID, spec.User.GID)
+	own := spec.User.String()
 	out.Config.User = own
 	if o.user != "" {
 		if !e.cfg.HostAccess && o.user != own && o.user != strconv.FormatUint(uint64(spec.User.UID), 10) && spec.User.UID != 0 {

@@ -41,6 +41,8 @@ type Config struct {
 	Life string
 	// HostAccess lets tasks' run options reach the machine: privileges, devices, any path.
 	HostAccess bool
+	// Unprivileged: the agent is not root, and its engine may be one of its user's own.
+	Unprivileged bool
 	// HasGPU says whether the machine has a GPU that containers are to be given; nil: look at its devices.
 	HasGPU func() bool
 	Log    *slog.Logger

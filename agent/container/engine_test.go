@@ -200,6 +200,17 @@ func TestGPUsAreGiven(t *testing.T) {
 	require.Equal(t, 1, f.created.HostConfig.DeviceRequests[0].Count)
 }
 
+// The root of a container is the user outside whose own the engine is.
+func TestEnginesOfUsers(t *testing.T) {
+	f := startFake(t)
+	own := func(c *Config) { c.Unprivileged = true }
+	for options, want := range map[string]string{`["name=seccomp,profile=default"]`: "1000:100", `["name=seccomp,profile=default","name=rootless"]`: "0:0"} {
+		f.answers["GET /info"] = answer{http.StatusOK, `{"SecurityOptions":` + options + `}`}
+		require.NoError(t, f.engine(own).Create(t.Context(), spec("")))
+		require.Equal(t, want, f.created.User)
+	}
+}
+
 func TestSettingsThatAreRefused(t *testing.T) {
 	f := startFake(t)
 	dir := t.TempDir()

@@ -77,16 +77,16 @@ func checkRegistry(at path, r *apiv1.ContainerRegistryReference) error {
 }
 
 // checkContained holds a task against its pool: in one with a container configuration all tasks have container settings, and in others none.
-func checkContained(t *apiv1.Task, pool *apiv1.Pool) error {
+func checkContained(at path, t *apiv1.Task, pool *apiv1.Pool) error {
 	if pool == nil {
 		return nil
 	}
 	contains := pool.GetVirtualMachineConfiguration().GetContainerConfiguration() != nil
 	switch {
-	case contains && t.ContainerSettings == nil:
-		return invalid("containerSettings", "", "The pool has a containerConfiguration: its tasks have containerSettings.")
-	case !contains && t.ContainerSettings != nil:
-		return invalid("containerSettings", "", "The pool has no containerConfiguration.")
+	case contains && t.GetContainerSettings() == nil:
+		return invalid(at, "", "The pool has a containerConfiguration: its tasks have containerSettings.")
+	case !contains && t.GetContainerSettings() != nil:
+		return invalid(at, "", "The pool has no containerConfiguration.")
 	}
 	return nil
 }

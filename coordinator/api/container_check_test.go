@@ -59,12 +59,12 @@ func TestTasksGoWithTheirPool(t *testing.T) {
 		if c.task {
 			task.ContainerSettings = &apiv1.TaskContainerSettings{ImageName: "box"}
 		}
-		if err := checkContained(task, pool); c.ok {
+		if err := checkContained("containerSettings", task, pool); c.ok {
 			require.NoError(t, err)
 		} else {
 			refusedAt(t, err, batcherr.CodeInvalidPropertyValue, "containerSettings")
 		}
-		require.NoError(t, checkContained(task, nil), "there is no pool yet")
+		require.NoError(t, checkContained("containerSettings", task, nil), "there is no pool yet")
 	}
 }
 

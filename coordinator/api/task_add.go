@@ -203,7 +203,7 @@ func (b *addition) spec(t *apiv1.Task) (uint32, error) {
 	b.byKey[string(b.buf)] = at
 	b.specs = append(b.specs, spec)
 	if spec.err = b.core.checkSpec(t, b.job); spec.err == nil {
-		spec.err = checkContained(t, b.pool)
+		spec.err = checkContained("containerSettings", t, b.pool)
 	}
 	if spec.err == nil {
 		lifecycle.FillTask(t, b.job)

@@ -44,6 +44,9 @@ func (s *taskArrayService) AddTaskArray(ctx context.Context, req *apiv1.AddTaskA
 	if err != nil {
 		return nil, err
 	}
+	if err := checkContained("task.containerSettings", req.GetArray().GetTask(), s.poolOf(g, info.Job)); err != nil {
+		return nil, err
+	}
 	cmd, items, err := s.newArray(req, info.Job)
 	if err != nil {
 		return nil, err
