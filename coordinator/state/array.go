@@ -139,19 +139,17 @@ func (s *arrays) of(task uint64) *array {
 	return nil
 }
 
-// element is the array and number of the element with an id.
-func (s *arrays) element(id string) (*array, uint64) {
+// element is the number of the element with an id; 0: there is none.
+func (s *arrays) element(id string) uint64 {
 	if a := s.byStem[sweep.Stem(id)]; a != nil {
-		if task := a.task(id); task != 0 {
-			return a, task
-		}
+		return a.task(id)
 	}
-	return nil, 0
+	return 0
 }
 
 // number finds a task by its id; false: there is none.
 func (s *Store) number(j *job, id string) (uint64, bool, error) {
-	if _, task := j.arrays.element(id); task != 0 {
+	if task := j.arrays.element(id); task != 0 {
 		return task, true, nil
 	}
 	b, err := s.read(keyTaskID(j.rec.Uid, id))

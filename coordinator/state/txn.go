@@ -112,7 +112,7 @@ func (t *txn) decode(b []byte, m proto.Message) {
 }
 
 func (t *txn) taskNumber(j *job, id string) (uint64, bool) {
-	if _, task := j.arrays.element(id); task != 0 {
+	if task := j.arrays.element(id); task != 0 {
 		return task, true
 	}
 	b := t.get(keyTaskID(j.rec.Uid, id))
