@@ -41,11 +41,17 @@ func (l *Loops) quarantine(ctx context.Context) error {
 }
 
 func (l *Loops) isolate(ctx context.Context, key state.PoolKey, s suspect) error {
+	var directories []string
+	for _, key := range s.tasks {
+		if directory := l.State.TaskDirectory(key); directory != "" {
+			directories = append(directories, directory)
+		}
+	}
 	result, err := l.Proposer.Propose(ctx, &raftlogv1.Command{
 		Now: l.Now().UnixNano(), Account: key.Account,
 		Kind: &raftlogv1.Command_QuarantineNode{QuarantineNode: &raftlogv1.QuarantineNode{
 			PoolId: key.ID, NodeId: s.node.ID, Incarnation: s.node.Incarnation,
-			Quarantine: &raftlogv1.Quarantine{Reason: s.reason(), Attempts: s.attempts, Jobs: s.jobs, Directories: s.directories},
+			Quarantine: &raftlogv1.Quarantine{Reason: s.reason(), Attempts: s.attempts, Jobs: s.jobs, Directories: directories},
 		}},
 	})
 	if err == nil && result.Err == nil {

@@ -34,10 +34,10 @@ func (q Quarantine) Validate() error {
 
 // suspect is a node that is to be taken out of service, and why.
 type suspect struct {
-	node        state.NodeHealth
-	attempts    int64
-	jobs        []string
-	directories []string
+	node     state.NodeHealth
+	attempts int64
+	jobs     []string
+	tasks    []state.TaskKey
 }
 
 // judge picks the nodes of a pool that break what they are given. A job whose tasks fail on other nodes too is no evidence: it is the job that is broken. One
@@ -92,9 +92,7 @@ func (q Quarantine) weigh(n state.NodeHealth, since int64, evidence func(job uin
 		}
 		s.attempts += streak.Attempts
 		s.jobs = append(s.jobs, streak.JobID)
-		if streak.Directory != "" {
-			s.directories = append(s.directories, streak.Directory)
-		}
+		s.tasks = append(s.tasks, state.TaskKey{Job: streak.Job, Task: streak.Task})
 	}
 	if len(s.jobs) < 2 || halves < 2*q.Jobs || s.attempts < int64(q.Failures) {
 		return nil

@@ -95,8 +95,8 @@ type JobStreak struct {
 	Last     int64
 	// Proven: tasks of the job have succeeded, somewhere.
 	Proven bool
-	// Directory is that of the task that failed last, below the node's root; empty where the task is gone.
-	Directory string
+	// Task is the number of the task that failed last.
+	Task uint64
 }
 
 // PoolHealth is the health of all nodes of a pool.
@@ -106,7 +106,7 @@ type PoolHealth struct {
 }
 
 // FailingPools returns the pools on whose nodes in service attempts of at least two jobs have failed. It takes time for these nodes and their pools alone, and
-// looks once at each other node.
+// looks once at each other node; it reads nothing from the disk.
 func (s *Store) FailingPools() (out []PoolHealth) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -139,23 +139,34 @@ func (h *hot) failing() map[uint64]bool {
 	return out
 }
 
-func (s *Store) health(n *node) NodeHealth {
+func (h *hot) health(n *node) NodeHealth {
 	out := NodeHealth{
 		UID: n.rec.Uid, ID: n.rec.Node.Id, Incarnation: n.rec.Incarnation, Usable: n.ready(), Quarantined: n.rec.Quarantine != nil,
 		LastSuccess: n.totals.LastSuccess,
 	}
 	for _, streak := range n.totals.Streaks {
-		j := s.jobByUID[streak.Job]
-		if j == nil {
-			continue
+		if j := h.jobByUID[streak.Job]; j != nil {
+			out.Streaks = append(out.Streaks, JobStreak{
+				Job: streak.Job, JobID: j.rec.Job.Id, Attempts: streak.Attempts, Last: streak.Last, Proven: j.counts.Succeeded > 0, Task: streak.Task,
+			})
 		}
-		one := JobStreak{Job: streak.Job, JobID: j.rec.Job.Id, Attempts: streak.Attempts, Last: streak.Last, Proven: j.counts.Succeeded > 0}
-		if entry, err := s.entryOf(j, streak.Task); err == nil && entry.GetId() != "" {
-			one.Directory = lifecycle.TaskDirectory(j.rec.Job.Id, entry.Id)
-		}
-		out.Streaks = append(out.Streaks, one)
 	}
 	return out
+}
+
+// TaskDirectory is a task's directory below the root of its node; empty where the task is gone.
+func (s *Store) TaskDirectory(key TaskKey) string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	j := s.jobByUID[key.Job]
+	if j == nil {
+		return ""
+	}
+	entry, err := s.entryOf(j, key.Task)
+	if err != nil || entry.GetId() == "" {
+		return ""
+	}
+	return lifecycle.TaskDirectory(j.rec.Job.Id, entry.Id)
 }
 
 // Quarantined returns the nodes in quarantine whose logs have not been saved.

@@ -47,7 +47,9 @@ func TestFailuresInARowAreCounted(t *testing.T) {
 	one := pools[0].Nodes[0]
 	require.True(t, one.Usable)
 	require.Len(t, one.Streaks, 2)
-	require.Equal(t, JobStreak{Job: j, JobID: "j", Attempts: 2, Last: one.Streaks[0].Last, Directory: "workitems/j/job-1/b"}, one.Streaks[0])
+	require.Equal(t, JobStreak{Job: j, JobID: "j", Attempts: 2, Last: one.Streaks[0].Last, Task: 2}, one.Streaks[0])
+	require.Equal(t, "workitems/j/job-1/b", f.s.TaskDirectory(TaskKey{j, 2}))
+	require.Empty(t, f.s.TaskDirectory(TaskKey{j, 77}))
 
 	f.run(n2, "j", "c", 0)
 	require.Equal(t, map[uint64]int64{j: 2, k: 1}, f.streaks(n1), "what succeeds elsewhere ends nothing here")
