@@ -43,7 +43,7 @@ $(BIN)/minio:
 	GOBIN=$(BIN) go install github.com/minio/minio@$(MINIO_VERSION)
 
 # Rooms with goroutines that share something; the others are pure, or slow under the detector.
-RACE_ROOMS := ./agent/task/... ./agent/session/... ./agent/files/... ./coordinator/api/... ./coordinator/azure ./coordinator/identity/... \
+RACE_ROOMS := ./agent/task/... ./agent/container/... ./agent/session/... ./agent/files/... ./coordinator/api/... ./coordinator/azure ./coordinator/identity/... \
 	./coordinator/dispatch/... ./coordinator/schedule/... ./coordinator/pools/... ./coordinator/reconcile ./coordinator/state/... ./internal/...
 
 .PHONY: test-deps
