@@ -161,9 +161,6 @@ func (s *taskArrayService) newArray(req *apiv1.AddTaskArrayRequest, job *apiv1.J
 	if task == nil {
 		return nil, nil, batcherr.MissingProperty("task")
 	}
-	if len(task.GetDependsOn().GetTaskIds())+len(task.GetDependsOn().GetTaskIdRanges()) > 0 {
-		return nil, nil, invalid("task.dependsOn", "", "An array can't depend on tasks; tasks can depend on its elements.")
-	}
 	if given.MaxParallelTasks < 0 {
 		return nil, nil, invalidNumber("maxParallelTasks", given.MaxParallelTasks, "A limit is not negative; 0 is none.")
 	}
@@ -186,6 +183,9 @@ func (s *taskArrayService) newArray(req *apiv1.AddTaskArrayRequest, job *apiv1.J
 	if err := checkTaskConstraints("task.constraints", task.Constraints); err != nil {
 		return nil, nil, err
 	}
+	if rec.DependsOn, err = arrayDependencies(rec, task.DependsOn, job); err != nil {
+		return nil, nil, err
+	}
 	line := task.CommandLine
 	clearTask(task)
 	task.CommandLine = line
@@ -199,6 +199,35 @@ func (s *taskArrayService) newArray(req *apiv1.AddTaskArrayRequest, job *apiv1.J
 		return nil, nil, internal(err)
 	}
 	return &raftlogv1.AddTaskArray{JobId: req.JobId, Array: rec, Spec: spec}, storedItems(given.GetItems().GetItems()), nil
+}
+
+// arrayDependencies checks what all elements are to wait for: not for the array itself, nor for elements of it.
+func arrayDependencies(a *raftlogv1.TaskArrayRecord, d *apiv1.TaskDependencies, job *apiv1.Job) (*apiv1.TaskDependencies, error) {
+	if len(d.GetTaskIds())+len(d.GetTaskIdRanges()) == 0 {
+		return nil, nil
+	}
+	if err := checkDependencies(&raftlogv1.NewTask{Id: a.Id, DependsOn: d}, job); err != nil {
+		return nil, err
+	}
+	ids := sweep.IDs{Prefix: a.IdPrefix, Width: int(a.IdWidth)}
+	last := a.FirstIndex + int64(a.Size-1)*a.Step
+	own := func(index int64) bool {
+		return index >= a.FirstIndex && index <= last && (index-a.FirstIndex)%a.Step == 0
+	}
+	for i, id := range d.TaskIds {
+		if index, ok := ids.Index(id); ok && own(index) {
+			return nil, invalid(path("dependsOn.taskIds").index(i), id, "An array can't depend on its own elements.")
+		}
+	}
+	if _, numbers := numericID(ids.ID(a.FirstIndex)); !numbers {
+		return d, nil
+	}
+	for i, r := range d.TaskIdRanges {
+		if int64(r.Start) <= last && a.FirstIndex <= int64(r.End) {
+			return nil, invalidNumber(path("dependsOn.taskIdRanges").index(i).at("start"), r.Start, "An array can't depend on its own elements.")
+		}
+	}
+	return d, nil
 }
 
 // numberElements checks which elements there are, and enters them into the record.

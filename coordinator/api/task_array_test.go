@@ -31,7 +31,7 @@ func newArrayOf(edits ...func(*apiv1.TaskArray)) (*raftlogv1.AddTaskArray, error
 		edit(a)
 	}
 	s := &taskArrayService{core: &core{rules: newRules()}}
-	cmd, _, err := s.newArray(&apiv1.AddTaskArrayRequest{JobId: "j", Array: a}, &apiv1.Job{Id: "j"})
+	cmd, _, err := s.newArray(&apiv1.AddTaskArrayRequest{JobId: "j", Array: a}, &apiv1.Job{Id: "j", UsesTaskDependencies: proto.Bool(true)})
 	return cmd, err
 }
 
@@ -89,7 +89,11 @@ func TestArraysThatAreRefused(t *testing.T) {
 			a.Task.Id = strings.Repeat("x", 62) + "{{index}}"
 			a.Elements = rangeOf(1, 1000, 1)
 		}, "task.id"},
-		"dependencies":   {func(a *apiv1.TaskArray) { a.Task.DependsOn = &apiv1.TaskDependencies{TaskIds: []string{"a"}} }, "task.dependsOn"},
+		"its own element": {func(a *apiv1.TaskArray) { a.Task.DependsOn = &apiv1.TaskDependencies{TaskIds: []string{"sim-3"}} }, "dependsOn.taskIds[0]"},
+		"itself":          {func(a *apiv1.TaskArray) { a.Task.DependsOn = &apiv1.TaskDependencies{TaskIds: []string{"SIM"}} }, "dependsOn.taskIds[0]"},
+		"its own numbers": {func(a *apiv1.TaskArray) {
+			a.Task.Id, a.Task.DependsOn = "{{index}}", &apiv1.TaskDependencies{TaskIdRanges: []*apiv1.TaskIdRange{{Start: 9, End: 12}}}
+		}, "dependsOn.taskIdRanges[0].start"},
 		"negative limit": {func(a *apiv1.TaskArray) { a.MaxParallelTasks = -1 }, "maxParallelTasks"},
 		"an item that leaves its directory": {func(a *apiv1.TaskArray) {
 			a.Task.ResourceFiles = []*apiv1.ResourceFile{{HttpUrl: "s3://bucket/x", FilePath: "in/{{item}}"}}

@@ -43,6 +43,9 @@ func (t *txn) addTaskArray(c *raftlogv1.AddTaskArray) Result {
 	if uint64(len(c.Items)) > array.rec.Size {
 		return refused(tooManyItems(array))
 	}
+	if c.Array.DependsOn != nil && !j.rec.Job.GetUsesTaskDependencies() {
+		return refused(batcherr.Of(batcherr.CodeTaskDependenciesNotSpecifiedOnJob))
+	}
 	a := &adding{txn: t, job: j, rec: shallow(j.rec)}
 	spec, err := a.intern(c.Spec)
 	if err != nil {
@@ -50,12 +53,17 @@ func (t *txn) addTaskArray(c *raftlogv1.AddTaskArray) Result {
 	}
 	rec := array.rec
 	rec.FirstTask, rec.Spec, rec.CreationTime, rec.ItemsThere = a.rec.NextTask, spec, t.now, 0
+	rec.WaitingFor, rec.Blocked = 0, false
 	a.rec.NextTask += rec.Size
 	if last := lifecycle.IDKey(array.lastID()); idAfter(last, j.lastID) {
 		j.lastID = last
 	}
 	j.arrays.add(array)
 	t.arrayCounts(j, array)
+	if rec.DependsOn != nil {
+		rec.WaitingFor, rec.Blocked = t.waitFor(j, rec.FirstTask, rec.DependsOn)
+		rec.Blocked = rec.Blocked && rec.WaitingFor > 0
+	}
 	if rec.HasItems {
 		t.putItems(j, array, c.Items)
 	} else {
@@ -64,6 +72,9 @@ func (t *txn) addTaskArray(c *raftlogv1.AddTaskArray) Result {
 	t.putProto(keyTask(tableArray, j.rec.Uid, rec.FirstTask), array.rec)
 	t.setJob(j, a.rec)
 	t.put(keyNumber(tableLastID, j.rec.Uid), []byte(j.lastID))
+	if array.rec.Blocked {
+		t.spread(j, array.rec.Id, true)
+	}
 	return written(ETag(t.now), at2pb(t.now))
 }
 
@@ -242,6 +253,9 @@ func (t *txn) dropElement(j *job, a *array, task uint64) {
 	first, end := a.rec.FirstTask, a.rec.FirstTask+a.rec.Size
 	for _, table := range []byte{tableArray, tableItems, tableGone, tableArrayCounts} {
 		t.deleteSpan(keyTask(table, j.rec.Uid, first), keyTask(table, j.rec.Uid, end))
+	}
+	if a.rec.WaitingFor > 0 {
+		t.forget(j, first, a.rec.DependsOn)
 	}
 	j.arrays.remove(a)
 }

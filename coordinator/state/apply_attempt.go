@@ -30,7 +30,7 @@ func (t *txn) assign(n *node, key TaskKey) {
 		return
 	}
 	r, ok := j.queue.find(key.Task)
-	if !ok || r.Instances > 0 || !n.fits(r) {
+	if !ok || r.Instances > 0 || !n.fits(r) || j.waits(r) {
 		return
 	}
 	exec := t.nextAttempt(j, key, r, n)
@@ -304,6 +304,12 @@ func (t *txn) count(j *job, task uint64, exec *raftlogv1.TaskExecution, n, slots
 		count(c, exec, n, slots)
 		if exec.Phase == completed && exec.Satisfied {
 			c.Satisfied += n
+		}
+		if exec.Phase == queued && a.rec.WaitingFor > 0 {
+			t.counts(j).Waiting += n
+			if a.rec.Blocked {
+				t.counts(j).Blocked += n
+			}
 		}
 	}
 }

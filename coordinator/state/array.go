@@ -62,12 +62,16 @@ func (a *array) task(id string) uint64 {
 
 // entry is the unchanging part of an element.
 func (a *array) entry(task uint64) *raftlogv1.TaskEntry {
-	return &raftlogv1.TaskEntry{Id: a.ids.ID(a.index(task)), DisplayName: a.rec.DisplayName, Spec: a.rec.Spec, CreationTime: a.rec.CreationTime}
+	return &raftlogv1.TaskEntry{Id: a.ids.ID(a.index(task)), DisplayName: a.rec.DisplayName, Spec: a.rec.Spec, CreationTime: a.rec.CreationTime, DependsOn: a.rec.DependsOn}
 }
 
-// room is how many more elements may be with nodes; -1: no limit.
+// room is how many more elements may be with nodes; -1: no limit. Elements are queued while the array waits for dependencies: nothing more is to be done
+// when the last of them is satisfied.
 func (a *array) room() int {
-	if a.rec.MaxParallel == 0 {
+	switch {
+	case a.rec.WaitingFor > 0:
+		return 0
+	case a.rec.MaxParallel == 0:
 		return -1
 	}
 	return max(0, int(a.rec.MaxParallel)-a.held)
@@ -79,7 +83,7 @@ type standing struct{ done, hopeless bool }
 
 func (a *array) standing() standing {
 	size := int64(a.rec.Size - a.gone.count)
-	return standing{size > 0 && a.counts.Satisfied == size, a.counts.Completed > a.counts.Satisfied}
+	return standing{size > 0 && a.counts.Satisfied == size, a.rec.Blocked || a.counts.Completed > a.counts.Satisfied}
 }
 
 // standing is the array that a task is an element of, and how that stands; nil: it is none.
@@ -88,6 +92,42 @@ func (j *job) standing(task uint64) (*array, standing) {
 		return a, a.standing()
 	}
 	return nil, standing{}
+}
+
+// waitingAt is the array that waits for dependencies under the number of its first element; nil: there is none.
+func (j *job) waitingAt(task uint64) *array {
+	if a := j.arrays.of(task); a != nil && a.rec.FirstTask == task && a.rec.WaitingFor > 0 {
+		return a
+	}
+	return nil
+}
+
+// waits says whether the run is of an array that waits for dependencies.
+func (j *job) waits(r Run) bool { return r.Array != 0 && j.waitingAt(r.Array) != nil }
+
+// resolveArray takes one dependency off a waiting array; its elements may run when it was the last.
+func (t *txn) resolveArray(j *job, a *array) {
+	before := a.standing()
+	left := a.rec.WaitingFor - 1
+	if a.rec.Blocked && (left == 0 || !t.hopelessFor(j, a.rec.FirstTask, a.rec.DependsOn)) {
+		t.blockArray(j, a, false)
+	}
+	if left == 0 {
+		t.counts(j).Waiting -= a.counts.Active
+		t.dropRanges(j, a.rec.FirstTask)
+		t.wakePool(j)
+	}
+	t.editArray(j, a, func() { a.rec.WaitingFor = left })
+	t.tell(j, a, before)
+}
+
+func (t *txn) blockArray(j *job, a *array, blocked bool) {
+	n := a.counts.Active
+	if !blocked {
+		n = -n
+	}
+	t.counts(j).Blocked += n
+	t.editArray(j, a, func() { a.rec.Blocked = blocked })
 }
 
 // tell tells those who depend on an array how it stands now, where that has changed.

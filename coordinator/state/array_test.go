@@ -205,3 +205,50 @@ func TestDependentsOfAnArray(t *testing.T) {
 	require.True(t, f.queued("j", "rest"), "those that are left have succeeded")
 	f.refuse(batcherr.CodeInvalidPropertyValue, sweepOf("77", "u-", 1, 2))
 }
+
+func TestAnArrayThatDependsOnTasks(t *testing.T) {
+	f, n1, _, _ := yard(t, func(j *apiv1.Job) { j.UsesTaskDependencies = proto.Bool(true) })
+	f.add("j", "prepare", "7")
+	cmd := sweepOf("s", "s-", 1, 3)
+	cmd.Array.DependsOn = &apiv1.TaskDependencies{TaskIds: []string{"Prepare"}, TaskIdRanges: []*apiv1.TaskIdRange{{Start: 7, End: 8}}}
+	f.ok(cmd)
+	f.addAfter("j", "merge", after("s"))
+	counts := func() []int64 {
+		c := f.jobInfo("j").Counts
+		return []int64{c.Active, c.Waiting, c.Blocked}
+	}
+	require.Equal(t, []int64{6, 4, 0}, counts())
+	runnable := func() bool {
+		r, _ := f.s.Room(PoolKey{"acct", "p"}, 100)
+		for _, run := range r.Jobs[0].Runs {
+			if run.Array != 0 {
+				return true
+			}
+		}
+		return false
+	}
+	require.False(t, runnable())
+	s := f.situation("j", "s-2")
+	require.Equal(t, waiting, s.Phase)
+	require.Equal(t, []string{"Prepare", "7", "8"}, s.Open)
+	require.Equal(t, []string{"Prepare"}, f.task("j", "s-2").Task.DependsOn.TaskIds)
+	f.ok(&raftlogv1.TerminateTask{JobId: "j", TaskId: "s-3"})
+	require.Equal(t, []int64{5, 3, 1}, counts(), "merge can't run any more")
+	f.ok(&raftlogv1.ReactivateTask{JobId: "j", TaskId: "s-3"})
+
+	f.run(n1, "j", "prepare", 1)
+	require.Equal(t, []int64{5, 4, 4}, counts(), "three elements and what comes after them")
+	f.ok(&raftlogv1.ReactivateTask{JobId: "j", TaskId: "prepare"})
+	require.Equal(t, []int64{6, 4, 0}, counts())
+	f.run(n1, "j", "prepare", 0)
+	f.run(n1, "j", "7", 0)
+	f.add("j", "8")
+	require.False(t, runnable())
+	f.run(n1, "j", "8", 0)
+	require.True(t, runnable())
+	require.Equal(t, []int64{4, 1, 0}, counts())
+	for _, id := range []string{"s-1", "s-2", "s-3"} {
+		f.run(n1, "j", id, 0)
+	}
+	require.True(t, f.queued("j", "merge"))
+}

@@ -44,7 +44,7 @@ func (t *txn) assignInstances(c *raftlogv1.AssignInstances) Result {
 			continue
 		}
 		r, ok := j.queue.find(key.Task)
-		if !ok || r.Instances == 0 || int(r.Instances) != len(plan.Nodes) {
+		if !ok || r.Instances == 0 || int(r.Instances) != len(plan.Nodes) || j.waits(r) {
 			continue
 		}
 		if nodes := t.instanceNodes(j, plan.Nodes); nodes != nil {

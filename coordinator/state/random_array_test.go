@@ -18,7 +18,9 @@ func storedElement(t require.TestingT, s *Store, j *job, a *array, task uint64) 
 	if a.rec.HasItems {
 		require.Equal(t, []string{fmt.Sprint(e.Index)}, e.Values, "an element has another's item")
 	}
-	return freshTask(t, s, j, a.entry(task))
+	stored := freshTask(t, s, j, a.entry(task))
+	stored.waits, stored.blocked = a.rec.WaitingFor > 0, a.rec.Blocked
+	return stored
 }
 
 // checkArrays checks the counts of arrays, and that no two tasks have the same id.
@@ -82,6 +84,9 @@ func (c *chooser) addArray() any {
 		Id: c.among("array", "sweep", "a", "x"), IdPrefix: c.among("prefix", "", "sweep-", "sweep-", "0"), IdWidth: rapid.Int32Range(0, 2).Draw(c.T, "width"),
 		FirstIndex: rapid.Int64Range(0, 3).Draw(c.T, "first index"), Step: rapid.Int64Range(0, 3).Draw(c.T, "step"),
 		Size: rapid.Uint64Range(0, 5).Draw(c.T, "size"), MaxParallel: rapid.Int32Range(0, 2).Draw(c.T, "parallel"),
+	}
+	if c.chance("depends", 2) {
+		rec.DependsOn = c.dependencies()
 	}
 	cmd := &raftlogv1.AddTaskArray{JobId: c.jobID(), Array: rec, Spec: rapid.SampledFrom(c.specs()).Draw(c.T, "spec")}
 	if c.chance("items", 3) {

@@ -87,6 +87,9 @@ func (s *Store) Situation(account, jobID, taskID string) (out Situation, found b
 			out.Holder = n.rec.Node.Id
 		}
 	}
+	if a := j.arrays.of(info.Key.Task); a != nil && out.Phase == queued && a.rec.WaitingFor > 0 {
+		out.Phase, out.OpenCount = waiting, int64(a.rec.WaitingFor)
+	}
 	if out.Phase == waiting {
 		if err := s.openDependencies(j, info, &out); err != nil {
 			return Situation{}, false, err
@@ -159,8 +162,12 @@ func (out *Situation) competitor(j, other *job) {
 
 // openDependencies names the first dependencies that are open.
 func (s *Store) openDependencies(j *job, info TaskInfo, out *Situation) error {
+	task := info.Key.Task
+	if a := j.arrays.of(task); a != nil {
+		task = a.rec.FirstTask // under which the array waits
+	}
 	for _, id := range info.Task.DependsOn.GetTaskIds() {
-		if !j.deps.waits(lifecycle.IDKey(id), info.Key.Task) {
+		if !j.deps.waits(lifecycle.IDKey(id), task) {
 			continue
 		}
 		failed, err := s.failedDependency(j, id)
@@ -174,7 +181,7 @@ func (s *Store) openDependencies(j *job, info TaskInfo, out *Situation) error {
 			out.Open = append(out.Open, id)
 		}
 	}
-	for _, r := range j.deps.ranges[info.Key.Task] {
+	for _, r := range j.deps.ranges[task] {
 		s.openNumbers(j, r, out)
 	}
 	return nil

@@ -123,7 +123,7 @@ func (j *job) firstRuns(maxTasks int) (runs []Run, arrayRoom map[uint64]int) {
 		j.queue.runs.AscendGreaterOrEqual(Run{First: from}, func(r Run) bool {
 			scanned++
 			of, fit := size{r.Slots, r.Instances}, r.Last-r.First+1
-			if a := j.arrays.of(r.First); a != nil && a.rec.MaxParallel > 0 {
+			if a := j.arrays.of(r.First); a != nil && a.room() >= 0 {
 				if arrayRoom == nil {
 					arrayRoom = map[uint64]int{}
 				}

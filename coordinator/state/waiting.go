@@ -98,6 +98,10 @@ func (t *txn) releaseNamed(j *job, id string) {
 
 // resolve takes one dependency off a waiting task, and queues the task when it was the last.
 func (t *txn) resolve(j *job, task uint64) {
+	if a := j.waitingAt(task); a != nil {
+		t.resolveArray(j, a)
+		return
+	}
 	key := TaskKey{j.rec.Uid, task}
 	if t.execution(key).Phase != waiting {
 		return
@@ -126,6 +130,17 @@ func (t *txn) spread(j *job, id string, hopeless bool) {
 	for work := []news{{id, hopeless}}; len(work) > 0; work = work[1:] {
 		at := work[0]
 		tell := func(task uint64, concerned bool) {
+			if a := j.waitingAt(task); a != nil {
+				if a.rec.Blocked == at.hopeless || at.hopeless && !concerned || !at.hopeless && t.hopelessFor(j, task, a.rec.DependsOn) {
+					return
+				}
+				before := a.standing()
+				t.blockArray(j, a, at.hopeless)
+				if now := a.standing(); now.hopeless != before.hopeless {
+					work = append(work, news{a.rec.Id, now.hopeless})
+				}
+				return
+			}
 			key := TaskKey{j.rec.Uid, task}
 			exec := t.execution(key)
 			if exec.Phase != waiting || exec.Blocked == at.hopeless || at.hopeless && !concerned {
@@ -169,14 +184,18 @@ func (t *txn) countHopeless(j *job, n int32, more bool) {
 
 // hopeless says whether an open dependency of a waiting task will never be satisfied as things are.
 func (t *txn) hopeless(j *job, key TaskKey) bool {
-	for _, id := range t.entry(key).DependsOn.GetTaskIds() {
-		if j.deps.waits(lifecycle.IDKey(id), key.Task) {
+	return t.hopelessFor(j, key.Task, t.entry(key).DependsOn)
+}
+
+func (t *txn) hopelessFor(j *job, task uint64, on *apiv1.TaskDependencies) bool {
+	for _, id := range on.GetTaskIds() {
+		if j.deps.waits(lifecycle.IDKey(id), task) {
 			if _, hopeless := t.dependencyState(j, id); hopeless {
 				return true
 			}
 		}
 	}
-	return slices.ContainsFunc(j.deps.ranges[key.Task], j.deps.hopelessIn)
+	return slices.ContainsFunc(j.deps.ranges[task], j.deps.hopelessIn)
 }
 
 func (t *txn) setBlocked(j *job, exec *raftlogv1.TaskExecution, blocked bool) {

@@ -90,6 +90,8 @@ tasks:
   - id: "{{index}}"
     commandLine: "/bin/sh -c 'echo $BATCHYARD_ARRAY_ID {{index:03}}{{unit}} {{{{'"
     array: {id: numbers, first: 1, last: 20, atOnce: 3}
+    dependsOn: {taskIds: [prepare]}
+  - {id: prepare, commandLine: "/bin/true"}
   - {id: rows, commandLine: "/bin/sh -c 'echo \"$BATCHYARD_ARRAY_MODEL\" {{paths}} $P'", environmentSettings: [{name: P, value: "p{{paths}}"}], array: {csv: models.csv}}
   - {id: lines, commandLine: "/bin/sh -c 'echo \"$BATCHYARD_ARRAY_ITEM\" {{index}}'", array: {lines: names.txt}}
   - id: objects

@@ -30,7 +30,7 @@ type TaskArray struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// What each element is. Its texts are templates: {{index}} is the element's index, {{index:04}} the same with leading zeros, {{item}} its item, or
 	// {{COLUMN}} where the items have columns; {{{{ stands for two braces. id is text followed by {{index}}, "{{array}}-{{index}}" if not given; it is the
-	// id of the element. dependsOn is not possible.
+	// id of the element. dependsOn is that of all elements.
 	Task *Task `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`
 	// Types that are valid to be assigned to Elements:
 	//

@@ -7,6 +7,7 @@
 package raftlogv1
 
 import (
+	v1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -41,9 +42,13 @@ type TaskArrayRecord struct {
 	// Names of the items' values; none: an item is one value.
 	Columns []string `protobuf:"bytes,12,rep,name=columns,proto3" json:"columns,omitempty"`
 	// Its elements have items, of which those of the first elements are there; elements whose items are not there do not exist yet.
-	HasItems      bool   `protobuf:"varint,13,opt,name=has_items,json=hasItems,proto3" json:"has_items,omitempty"`
-	ItemsThere    uint64 `protobuf:"varint,14,opt,name=items_there,json=itemsThere,proto3" json:"items_there,omitempty"`
-	LastModified  int64  `protobuf:"varint,15,opt,name=last_modified,json=lastModified,proto3" json:"last_modified,omitempty"`
+	HasItems     bool   `protobuf:"varint,13,opt,name=has_items,json=hasItems,proto3" json:"has_items,omitempty"`
+	ItemsThere   uint64 `protobuf:"varint,14,opt,name=items_there,json=itemsThere,proto3" json:"items_there,omitempty"`
+	LastModified int64  `protobuf:"varint,15,opt,name=last_modified,json=lastModified,proto3" json:"last_modified,omitempty"`
+	// What all elements wait for; how many of these dependencies are open, and whether one never will be satisfied as things are.
+	DependsOn     *v1.TaskDependencies `protobuf:"bytes,16,opt,name=depends_on,json=dependsOn,proto3" json:"depends_on,omitempty"`
+	WaitingFor    uint32               `protobuf:"varint,17,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"`
+	Blocked       bool                 `protobuf:"varint,18,opt,name=blocked,proto3" json:"blocked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -183,6 +188,27 @@ func (x *TaskArrayRecord) GetLastModified() int64 {
 	return 0
 }
 
+func (x *TaskArrayRecord) GetDependsOn() *v1.TaskDependencies {
+	if x != nil {
+		return x.DependsOn
+	}
+	return nil
+}
+
+func (x *TaskArrayRecord) GetWaitingFor() uint32 {
+	if x != nil {
+		return x.WaitingFor
+	}
+	return 0
+}
+
+func (x *TaskArrayRecord) GetBlocked() bool {
+	if x != nil {
+		return x.Blocked
+	}
+	return false
+}
+
 // ItemsRecord is the items of some consecutive elements.
 type ItemsRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -275,7 +301,7 @@ func (x *ElementItem) GetValues() []string {
 type AddTaskArray struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	JobId string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
-	// Without numbers of the state: first_task, spec, creation_time.
+	// Without what the state sets: first_task, spec, creation_time, waiting_for, blocked.
 	Array *TaskArrayRecord `protobuf:"bytes,2,opt,name=array,proto3" json:"array,omitempty"`
 	// Serialised batchyard.api.v1.Task, with defaults filled in and id, display name and dependencies left out.
 	Spec          []byte         `protobuf:"bytes,3,opt,name=spec,proto3" json:"spec,omitempty"`
@@ -474,7 +500,7 @@ var File_batchyard_raftlog_v1_arrays_proto protoreflect.FileDescriptor
 
 const file_batchyard_raftlog_v1_arrays_proto_rawDesc = "" +
 	"\n" +
-	"!batchyard/raftlog/v1/arrays.proto\x12\x14batchyard.raftlog.v1\"\xbd\x03\n" +
+	"!batchyard/raftlog/v1/arrays.proto\x12\x14batchyard.raftlog.v1\x1a\x1bbatchyard/api/v1/task.proto\"\xbb\x04\n" +
 	"\x0fTaskArrayRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -494,7 +520,12 @@ const file_batchyard_raftlog_v1_arrays_proto_rawDesc = "" +
 	"\thas_items\x18\r \x01(\bR\bhasItems\x12\x1f\n" +
 	"\vitems_there\x18\x0e \x01(\x04R\n" +
 	"itemsThere\x12#\n" +
-	"\rlast_modified\x18\x0f \x01(\x03R\flastModified\"F\n" +
+	"\rlast_modified\x18\x0f \x01(\x03R\flastModified\x12A\n" +
+	"\n" +
+	"depends_on\x18\x10 \x01(\v2\".batchyard.api.v1.TaskDependenciesR\tdependsOn\x12\x1f\n" +
+	"\vwaiting_for\x18\x11 \x01(\rR\n" +
+	"waitingFor\x12\x18\n" +
+	"\ablocked\x18\x12 \x01(\bR\ablocked\"F\n" +
 	"\vItemsRecord\x127\n" +
 	"\x05items\x18\x01 \x03(\v2!.batchyard.raftlog.v1.ElementItemR\x05items\"%\n" +
 	"\vElementItem\x12\x16\n" +
@@ -528,23 +559,25 @@ func file_batchyard_raftlog_v1_arrays_proto_rawDescGZIP() []byte {
 
 var file_batchyard_raftlog_v1_arrays_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_batchyard_raftlog_v1_arrays_proto_goTypes = []any{
-	(*TaskArrayRecord)(nil),   // 0: batchyard.raftlog.v1.TaskArrayRecord
-	(*ItemsRecord)(nil),       // 1: batchyard.raftlog.v1.ItemsRecord
-	(*ElementItem)(nil),       // 2: batchyard.raftlog.v1.ElementItem
-	(*AddTaskArray)(nil),      // 3: batchyard.raftlog.v1.AddTaskArray
-	(*AddTaskArrayItems)(nil), // 4: batchyard.raftlog.v1.AddTaskArrayItems
-	(*UpdateTaskArray)(nil),   // 5: batchyard.raftlog.v1.UpdateTaskArray
+	(*TaskArrayRecord)(nil),     // 0: batchyard.raftlog.v1.TaskArrayRecord
+	(*ItemsRecord)(nil),         // 1: batchyard.raftlog.v1.ItemsRecord
+	(*ElementItem)(nil),         // 2: batchyard.raftlog.v1.ElementItem
+	(*AddTaskArray)(nil),        // 3: batchyard.raftlog.v1.AddTaskArray
+	(*AddTaskArrayItems)(nil),   // 4: batchyard.raftlog.v1.AddTaskArrayItems
+	(*UpdateTaskArray)(nil),     // 5: batchyard.raftlog.v1.UpdateTaskArray
+	(*v1.TaskDependencies)(nil), // 6: batchyard.api.v1.TaskDependencies
 }
 var file_batchyard_raftlog_v1_arrays_proto_depIdxs = []int32{
-	2, // 0: batchyard.raftlog.v1.ItemsRecord.items:type_name -> batchyard.raftlog.v1.ElementItem
-	0, // 1: batchyard.raftlog.v1.AddTaskArray.array:type_name -> batchyard.raftlog.v1.TaskArrayRecord
-	2, // 2: batchyard.raftlog.v1.AddTaskArray.items:type_name -> batchyard.raftlog.v1.ElementItem
-	2, // 3: batchyard.raftlog.v1.AddTaskArrayItems.items:type_name -> batchyard.raftlog.v1.ElementItem
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	6, // 0: batchyard.raftlog.v1.TaskArrayRecord.depends_on:type_name -> batchyard.api.v1.TaskDependencies
+	2, // 1: batchyard.raftlog.v1.ItemsRecord.items:type_name -> batchyard.raftlog.v1.ElementItem
+	0, // 2: batchyard.raftlog.v1.AddTaskArray.array:type_name -> batchyard.raftlog.v1.TaskArrayRecord
+	2, // 3: batchyard.raftlog.v1.AddTaskArray.items:type_name -> batchyard.raftlog.v1.ElementItem
+	2, // 4: batchyard.raftlog.v1.AddTaskArrayItems.items:type_name -> batchyard.raftlog.v1.ElementItem
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_raftlog_v1_arrays_proto_init() }
