@@ -53,10 +53,10 @@ type fieldTable struct {
 	unlimited bool
 	// emptied is the field that tells a list that is there and empty from one that is not; nil: they mean the same. JSON has no such member.
 	emptied protoreflect.FieldDescriptor
-	link      bool // an address that links fill in
-	rule      *apiv1.Rule
-	message   *messageTable // of kindMessage
-	enum      *enumTable    // of kindEnum
+	link    bool // an address that links fill in
+	rule    *apiv1.Rule
+	message *messageTable // of kindMessage
+	enum    *enumTable    // of kindEnum
 }
 
 // in says whether the api-version has the property.

@@ -43,6 +43,14 @@ func (l *Loops) sweep(ctx context.Context) error {
 }
 
 func (l *Loops) job(ctx context.Context, j state.JobInfo) error {
+	if j.Releasing && j.Job.State != apiv1.JobState_JOB_STATE_DELETING {
+		err := l.propose(ctx, j, &raftlogv1.Command{Kind: &raftlogv1.Command_AdvanceReleases{
+			AdvanceReleases: &raftlogv1.AdvanceReleases{Job: j.Uid, Limit: state.ReleaseStep},
+		}})
+		if err != nil {
+			return err
+		}
+	}
 	switch j.Job.State {
 	case apiv1.JobState_JOB_STATE_DELETING, apiv1.JobState_JOB_STATE_DISABLING, apiv1.JobState_JOB_STATE_TERMINATING:
 		return l.advance(ctx, j)

@@ -164,6 +164,8 @@ func (t *txn) dispatchJob(cmd *raftlogv1.Command) (Result, bool) {
 		return t.enableJob(c.EnableJob), true
 	case *raftlogv1.Command_TerminateJob:
 		return t.terminateJob(c.TerminateJob), true
+	case *raftlogv1.Command_AdvanceReleases:
+		return t.advanceReleases(c.AdvanceReleases), true
 	case *raftlogv1.Command_AdvanceJob:
 		return t.advanceJob(c.AdvanceJob), true
 	}

@@ -46,6 +46,9 @@ func (t *txn) addTaskArray(c *raftlogv1.AddTaskArray) Result {
 	if c.Array.DependsOn != nil && !j.rec.Job.GetUsesTaskDependencies() {
 		return refused(batcherr.Of(batcherr.CodeTaskDependenciesNotSpecifiedOnJob))
 	}
+	if err := t.circle(j, c.Array.Id, c.Array.DependsOn); err != nil {
+		return refused(err)
+	}
 	a := &adding{txn: t, job: j, rec: shallow(j.rec)}
 	spec, err := a.intern(c.Spec)
 	if err != nil {

@@ -89,6 +89,9 @@ func (a *adding) add(task *raftlogv1.NewTask) *batcherr.Error {
 			return batcherr.Of(batcherr.CodeTaskExists)
 		}
 	}
+	if err := a.circle(a.job, task.Id, task.DependsOn); err != nil {
+		return err
+	}
 	number := a.specs[task.Spec]
 	if number == 0 {
 		var err *batcherr.Error

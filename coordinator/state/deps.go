@@ -25,6 +25,8 @@ type dependencies struct {
 	done numberSet
 	// hopeless counts, by numeric id, the tasks that will not satisfy their dependents.
 	hopeless map[int32]uint64
+	// releases are those that have not come to their end, in their order.
+	releases []keptRelease
 }
 
 func newDependencies() dependencies {
@@ -110,6 +112,16 @@ func (x rangeIndex) remove(task uint64, r *apiv1.TaskIdRange) {
 			delete(x, s)
 		}
 	})
+}
+
+// holds says whether a task waits for n.
+func (x rangeIndex) holds(n int32) bool {
+	for level := uint8(0); len(x) > 0 && level <= 31; level++ {
+		if len(x[segment{level, n >> level}]) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // tasks returns the tasks that wait for n in order, each as often as its ranges hold n.

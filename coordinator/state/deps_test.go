@@ -6,8 +6,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
+	"github.com/batchyard/batchyard/internal/batcherr"
 	apiv1 "github.com/batchyard/batchyard/proto/batchyard/api/v1"
 	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
 )
@@ -182,4 +184,31 @@ func TestNumbers(t *testing.T) {
 		}
 		require.Empty(rt, index)
 	})
+}
+
+// A task that would close a circle with tasks that were added before is refused; others that come late are not.
+func TestCirclesAcrossCalls(t *testing.T) {
+	f, n1, _, _ := yard(t, func(j *apiv1.Job) { j.UsesTaskDependencies = proto.Bool(true) })
+	f.addAfter("j", "a", after("B"))
+	f.addAfter("j", "b", after("c", "other"))
+	f.addAfter("j", "x", afterRange(5, 9))
+	f.addAfter("j", "y", after("x"))
+	refused := func(id string, on *apiv1.TaskDependencies) {
+		r := f.ok(&raftlogv1.AddTasks{JobId: "j", Specs: [][]byte{taskSpec()}, Tasks: []*raftlogv1.NewTask{{Id: id, DependsOn: on}}})
+		require.Equal(t, batcherr.CodeInvalidPropertyValue, r.Tasks[0].Error.GetCode(), id)
+	}
+	refused("c", after("A"))
+	refused("7", after("y"))
+	refused("007", &apiv1.TaskDependencies{TaskIds: []string{"nothing", "Y"}})
+	f.addAfter("j", "c", after("y"))
+	refused("8", after("a")) // by way of b, c, y and x
+	f.add("j", "5", "6", "7", "8", "9")
+	for _, id := range []string{"5", "6", "7", "8", "9", "x", "y", "c"} {
+		f.run(n1, "j", id, 0)
+	}
+	cmd := sweepOf("other", "o-", 1, 2)
+	cmd.Array.DependsOn = after("a")
+	f.refuse(batcherr.CodeInvalidPropertyValue, cmd)
+	cmd.Array.DependsOn = after("y")
+	f.ok(cmd)
 }

@@ -131,6 +131,7 @@ func show(results []any) string {
 func TestRandomCommands(t *testing.T) {
 	root := t.TempDir()
 	runs := 0
+	fewReleases(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		runs++
 		w := &twin{t: rt, root: filepath.Join(root, fmt.Sprint(runs))}

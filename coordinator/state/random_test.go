@@ -25,7 +25,7 @@ func (c *chooser) command() *raftlogv1.Command {
 	c.now += rapid.SampledFrom([]int64{tick, tick, 1, 0, -3 * tick}).Draw(c.T, "passed")
 	kinds := []func() any{
 		c.createPool, c.poolChange, c.nodes, c.nodes, c.nodeChange, c.createJob, c.jobChange, c.addTasks, c.addTasks, c.other,
-		c.scheduleChange, c.stepSchedule, c.stepSchedule, c.addArray, c.addItems,
+		c.scheduleChange, c.stepSchedule, c.stepSchedule, c.addArray, c.addItems, c.advanceReleases,
 	}
 	for range 4 {
 		kinds = append(kinds, c.assign, c.assign, c.assignInstances, c.report, c.report, c.report, c.taskChange, c.preempt)

@@ -33,6 +33,7 @@ type txn struct {
 	failures map[failureKey]bool // counts to write
 	arrays   map[*array]*job     // counts to write
 	totals   map[*node]bool
+	released int // dependents that were told
 	events   events
 }
 

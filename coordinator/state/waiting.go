@@ -66,36 +66,6 @@ func (t *txn) dependencyState(j *job, id string) (done, hopeless bool) {
 	return false, false
 }
 
-// release tells the dependents of a completed task that it satisfies them.
-func (t *txn) release(j *job, id string) {
-	t.releaseNamed(j, id)
-	n, ok := numericID(id)
-	if !ok {
-		return
-	}
-	run, replaced, added := j.deps.done.add(n)
-	if !added {
-		return
-	}
-	for _, first := range replaced {
-		t.delete(keyTask(tableSatisfied, j.rec.Uid, uint64(first)))
-	}
-	t.put(keyTask(tableSatisfied, j.rec.Uid, uint64(run.first)), binary.BigEndian.AppendUint64(nil, uint64(run.last)))
-	for _, dependent := range j.deps.index.tasks(n) {
-		t.resolve(j, dependent)
-	}
-}
-
-// releaseNamed tells those who depend on an id.
-func (t *txn) releaseNamed(j *job, id string) {
-	key := lifecycle.IDKey(id)
-	for _, dependent := range j.deps.byID[key] {
-		t.resolve(j, dependent)
-		t.delete(keyDependent(j.rec.Uid, key, dependent))
-	}
-	delete(j.deps.byID, key)
-}
-
 // resolve takes one dependency off a waiting task, and queues the task when it was the last.
 func (t *txn) resolve(j *job, task uint64) {
 	if a := j.waitingAt(task); a != nil {

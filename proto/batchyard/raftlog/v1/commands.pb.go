@@ -142,6 +142,7 @@ type Command struct {
 	//	*Command_ActOnTasks
 	//	*Command_PreemptTasks
 	//	*Command_QuarantineNode
+	//	*Command_AdvanceReleases
 	//	*Command_RecordNodeLogs
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
@@ -721,6 +722,15 @@ func (x *Command) GetQuarantineNode() *QuarantineNode {
 	return nil
 }
 
+func (x *Command) GetAdvanceReleases() *AdvanceReleases {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_AdvanceReleases); ok {
+			return x.AdvanceReleases
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetRecordNodeLogs() *RecordNodeLogs {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_RecordNodeLogs); ok {
@@ -966,6 +976,10 @@ type Command_QuarantineNode struct {
 	QuarantineNode *QuarantineNode `protobuf:"bytes,92,opt,name=quarantine_node,json=quarantineNode,proto3,oneof"`
 }
 
+type Command_AdvanceReleases struct {
+	AdvanceReleases *AdvanceReleases `protobuf:"bytes,98,opt,name=advance_releases,json=advanceReleases,proto3,oneof"`
+}
+
 type Command_RecordNodeLogs struct {
 	RecordNodeLogs *RecordNodeLogs `protobuf:"bytes,93,opt,name=record_node_logs,json=recordNodeLogs,proto3,oneof"`
 }
@@ -1085,6 +1099,8 @@ func (*Command_ActOnTasks) isCommand_Kind() {}
 func (*Command_PreemptTasks) isCommand_Kind() {}
 
 func (*Command_QuarantineNode) isCommand_Kind() {}
+
+func (*Command_AdvanceReleases) isCommand_Kind() {}
 
 func (*Command_RecordNodeLogs) isCommand_Kind() {}
 
@@ -3693,7 +3709,7 @@ var File_batchyard_raftlog_v1_commands_proto protoreflect.FileDescriptor
 
 const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\n" +
-	"#batchyard/raftlog/v1/commands.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a batchyard/api/v1/execution.proto\x1a&batchyard/raftlog/v1/application.proto\x1a!batchyard/raftlog/v1/arrays.proto\x1a#batchyard/raftlog/v1/failures.proto\x1a$batchyard/raftlog/v1/instances.proto\x1a!batchyard/raftlog/v1/mounts.proto\x1a%batchyard/raftlog/v1/quarantine.proto\x1a\"batchyard/raftlog/v1/records.proto\x1a$batchyard/raftlog/v1/schedules.proto\"\x8a$\n" +
+	"#batchyard/raftlog/v1/commands.proto\x12\x14batchyard.raftlog.v1\x1a\x1ebatchyard/agent/v1/agent.proto\x1a\x1dbatchyard/api/v1/common.proto\x1a\x1abatchyard/api/v1/job.proto\x1a\x1bbatchyard/api/v1/pool.proto\x1a\x1bbatchyard/api/v1/node.proto\x1a\x1bbatchyard/api/v1/task.proto\x1a batchyard/api/v1/execution.proto\x1a&batchyard/raftlog/v1/application.proto\x1a!batchyard/raftlog/v1/arrays.proto\x1a#batchyard/raftlog/v1/failures.proto\x1a$batchyard/raftlog/v1/instances.proto\x1a!batchyard/raftlog/v1/mounts.proto\x1a%batchyard/raftlog/v1/quarantine.proto\x1a\"batchyard/raftlog/v1/records.proto\x1a#batchyard/raftlog/v1/releases.proto\x1a$batchyard/raftlog/v1/schedules.proto\"\xde$\n" +
 	"\aCommand\x12\x10\n" +
 	"\x03now\x18\x01 \x01(\x03R\x03now\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12C\n" +
@@ -3773,7 +3789,8 @@ const file_batchyard_raftlog_v1_commands_proto_rawDesc = "" +
 	"\fact_on_tasks\x18Z \x01(\v2 .batchyard.raftlog.v1.ActOnTasksH\x00R\n" +
 	"actOnTasks\x12I\n" +
 	"\rpreempt_tasks\x18[ \x01(\v2\".batchyard.raftlog.v1.PreemptTasksH\x00R\fpreemptTasks\x12O\n" +
-	"\x0fquarantine_node\x18\\ \x01(\v2$.batchyard.raftlog.v1.QuarantineNodeH\x00R\x0equarantineNode\x12P\n" +
+	"\x0fquarantine_node\x18\\ \x01(\v2$.batchyard.raftlog.v1.QuarantineNodeH\x00R\x0equarantineNode\x12R\n" +
+	"\x10advance_releases\x18b \x01(\v2%.batchyard.raftlog.v1.AdvanceReleasesH\x00R\x0fadvanceReleases\x12P\n" +
 	"\x10record_node_logs\x18] \x01(\v2$.batchyard.raftlog.v1.RecordNodeLogsH\x00R\x0erecordNodeLogsB\x06\n" +
 	"\x04kind\"a\n" +
 	"\n" +
@@ -4067,31 +4084,32 @@ var file_batchyard_raftlog_v1_commands_proto_goTypes = []any{
 	(*ActOnTasks)(nil),                     // 61: batchyard.raftlog.v1.ActOnTasks
 	(*PreemptTasks)(nil),                   // 62: batchyard.raftlog.v1.PreemptTasks
 	(*QuarantineNode)(nil),                 // 63: batchyard.raftlog.v1.QuarantineNode
-	(*RecordNodeLogs)(nil),                 // 64: batchyard.raftlog.v1.RecordNodeLogs
-	(*AccountRecord)(nil),                  // 65: batchyard.raftlog.v1.AccountRecord
-	(*JoinTokenRecord)(nil),                // 66: batchyard.raftlog.v1.JoinTokenRecord
-	(*v1.NodeFacts)(nil),                   // 67: batchyard.agent.v1.NodeFacts
-	(*MemberRecord)(nil),                   // 68: batchyard.raftlog.v1.MemberRecord
-	(*v11.Pool)(nil),                       // 69: batchyard.api.v1.Pool
-	(*v11.PoolUpdateOptions)(nil),          // 70: batchyard.api.v1.PoolUpdateOptions
-	(*v11.Conditions)(nil),                 // 71: batchyard.api.v1.Conditions
-	(*v11.PoolResizeOptions)(nil),          // 72: batchyard.api.v1.PoolResizeOptions
-	(*v11.NodeRemoveOptions)(nil),          // 73: batchyard.api.v1.NodeRemoveOptions
-	(*v11.ResizeError)(nil),                // 74: batchyard.api.v1.ResizeError
-	(v11.NodeDisableSchedulingOption)(0),   // 75: batchyard.api.v1.NodeDisableSchedulingOption
-	(v11.NodeState)(0),                     // 76: batchyard.api.v1.NodeState
-	(*v11.NodeError)(nil),                  // 77: batchyard.api.v1.NodeError
-	(*v11.Job)(nil),                        // 78: batchyard.api.v1.Job
-	(*v11.JobUpdateOptions)(nil),           // 79: batchyard.api.v1.JobUpdateOptions
-	(v11.DisableJobOption)(0),              // 80: batchyard.api.v1.DisableJobOption
-	(*v11.TaskDependencies)(nil),           // 81: batchyard.api.v1.TaskDependencies
-	(*v11.TaskConstraints)(nil),            // 82: batchyard.api.v1.TaskConstraints
-	(*v1.AttemptReport)(nil),               // 83: batchyard.agent.v1.AttemptReport
-	(*v1.AttemptRef)(nil),                  // 84: batchyard.agent.v1.AttemptRef
-	(*ApplicationRecord)(nil),              // 85: batchyard.raftlog.v1.ApplicationRecord
-	(*v11.PoolEnableAutoScaleOptions)(nil), // 86: batchyard.api.v1.PoolEnableAutoScaleOptions
-	(*v11.AutoScaleRun)(nil),               // 87: batchyard.api.v1.AutoScaleRun
-	(v11.NodeDeallocationOption)(0),        // 88: batchyard.api.v1.NodeDeallocationOption
+	(*AdvanceReleases)(nil),                // 64: batchyard.raftlog.v1.AdvanceReleases
+	(*RecordNodeLogs)(nil),                 // 65: batchyard.raftlog.v1.RecordNodeLogs
+	(*AccountRecord)(nil),                  // 66: batchyard.raftlog.v1.AccountRecord
+	(*JoinTokenRecord)(nil),                // 67: batchyard.raftlog.v1.JoinTokenRecord
+	(*v1.NodeFacts)(nil),                   // 68: batchyard.agent.v1.NodeFacts
+	(*MemberRecord)(nil),                   // 69: batchyard.raftlog.v1.MemberRecord
+	(*v11.Pool)(nil),                       // 70: batchyard.api.v1.Pool
+	(*v11.PoolUpdateOptions)(nil),          // 71: batchyard.api.v1.PoolUpdateOptions
+	(*v11.Conditions)(nil),                 // 72: batchyard.api.v1.Conditions
+	(*v11.PoolResizeOptions)(nil),          // 73: batchyard.api.v1.PoolResizeOptions
+	(*v11.NodeRemoveOptions)(nil),          // 74: batchyard.api.v1.NodeRemoveOptions
+	(*v11.ResizeError)(nil),                // 75: batchyard.api.v1.ResizeError
+	(v11.NodeDisableSchedulingOption)(0),   // 76: batchyard.api.v1.NodeDisableSchedulingOption
+	(v11.NodeState)(0),                     // 77: batchyard.api.v1.NodeState
+	(*v11.NodeError)(nil),                  // 78: batchyard.api.v1.NodeError
+	(*v11.Job)(nil),                        // 79: batchyard.api.v1.Job
+	(*v11.JobUpdateOptions)(nil),           // 80: batchyard.api.v1.JobUpdateOptions
+	(v11.DisableJobOption)(0),              // 81: batchyard.api.v1.DisableJobOption
+	(*v11.TaskDependencies)(nil),           // 82: batchyard.api.v1.TaskDependencies
+	(*v11.TaskConstraints)(nil),            // 83: batchyard.api.v1.TaskConstraints
+	(*v1.AttemptReport)(nil),               // 84: batchyard.agent.v1.AttemptReport
+	(*v1.AttemptRef)(nil),                  // 85: batchyard.agent.v1.AttemptRef
+	(*ApplicationRecord)(nil),              // 86: batchyard.raftlog.v1.ApplicationRecord
+	(*v11.PoolEnableAutoScaleOptions)(nil), // 87: batchyard.api.v1.PoolEnableAutoScaleOptions
+	(*v11.AutoScaleRun)(nil),               // 88: batchyard.api.v1.AutoScaleRun
+	(v11.NodeDeallocationOption)(0),        // 89: batchyard.api.v1.NodeDeallocationOption
 }
 var file_batchyard_raftlog_v1_commands_proto_depIdxs = []int32{
 	2,   // 0: batchyard.raftlog.v1.Command.put_account:type_name -> batchyard.raftlog.v1.PutAccount
@@ -4152,57 +4170,58 @@ var file_batchyard_raftlog_v1_commands_proto_depIdxs = []int32{
 	61,  // 55: batchyard.raftlog.v1.Command.act_on_tasks:type_name -> batchyard.raftlog.v1.ActOnTasks
 	62,  // 56: batchyard.raftlog.v1.Command.preempt_tasks:type_name -> batchyard.raftlog.v1.PreemptTasks
 	63,  // 57: batchyard.raftlog.v1.Command.quarantine_node:type_name -> batchyard.raftlog.v1.QuarantineNode
-	64,  // 58: batchyard.raftlog.v1.Command.record_node_logs:type_name -> batchyard.raftlog.v1.RecordNodeLogs
-	65,  // 59: batchyard.raftlog.v1.PutAccount.record:type_name -> batchyard.raftlog.v1.AccountRecord
-	66,  // 60: batchyard.raftlog.v1.PutJoinToken.record:type_name -> batchyard.raftlog.v1.JoinTokenRecord
-	67,  // 61: batchyard.raftlog.v1.UseJoinToken.facts:type_name -> batchyard.agent.v1.NodeFacts
-	68,  // 62: batchyard.raftlog.v1.PutMember.record:type_name -> batchyard.raftlog.v1.MemberRecord
-	69,  // 63: batchyard.raftlog.v1.CreatePool.pool:type_name -> batchyard.api.v1.Pool
-	70,  // 64: batchyard.raftlog.v1.UpdatePool.update:type_name -> batchyard.api.v1.PoolUpdateOptions
-	71,  // 65: batchyard.raftlog.v1.UpdatePool.conditions:type_name -> batchyard.api.v1.Conditions
-	71,  // 66: batchyard.raftlog.v1.DeletePool.conditions:type_name -> batchyard.api.v1.Conditions
-	72,  // 67: batchyard.raftlog.v1.ResizePool.options:type_name -> batchyard.api.v1.PoolResizeOptions
-	71,  // 68: batchyard.raftlog.v1.ResizePool.conditions:type_name -> batchyard.api.v1.Conditions
-	71,  // 69: batchyard.raftlog.v1.StopPoolResize.conditions:type_name -> batchyard.api.v1.Conditions
-	73,  // 70: batchyard.raftlog.v1.RemoveNodes.options:type_name -> batchyard.api.v1.NodeRemoveOptions
-	71,  // 71: batchyard.raftlog.v1.RemoveNodes.conditions:type_name -> batchyard.api.v1.Conditions
-	74,  // 72: batchyard.raftlog.v1.FinishResize.errors:type_name -> batchyard.api.v1.ResizeError
-	67,  // 73: batchyard.raftlog.v1.NodeHello.facts:type_name -> batchyard.agent.v1.NodeFacts
-	75,  // 74: batchyard.raftlog.v1.SetNodeScheduling.option:type_name -> batchyard.api.v1.NodeDisableSchedulingOption
-	76,  // 75: batchyard.raftlog.v1.ActOnNode.target:type_name -> batchyard.api.v1.NodeState
-	0,   // 76: batchyard.raftlog.v1.ActOnNode.option:type_name -> batchyard.raftlog.v1.NodeActionOption
-	76,  // 77: batchyard.raftlog.v1.SetNodeState.state:type_name -> batchyard.api.v1.NodeState
-	77,  // 78: batchyard.raftlog.v1.SetNodeState.errors:type_name -> batchyard.api.v1.NodeError
-	78,  // 79: batchyard.raftlog.v1.CreateJob.job:type_name -> batchyard.api.v1.Job
-	79,  // 80: batchyard.raftlog.v1.UpdateJob.update:type_name -> batchyard.api.v1.JobUpdateOptions
-	71,  // 81: batchyard.raftlog.v1.UpdateJob.conditions:type_name -> batchyard.api.v1.Conditions
-	71,  // 82: batchyard.raftlog.v1.DeleteJob.conditions:type_name -> batchyard.api.v1.Conditions
-	80,  // 83: batchyard.raftlog.v1.DisableJob.option:type_name -> batchyard.api.v1.DisableJobOption
-	71,  // 84: batchyard.raftlog.v1.DisableJob.conditions:type_name -> batchyard.api.v1.Conditions
-	71,  // 85: batchyard.raftlog.v1.EnableJob.conditions:type_name -> batchyard.api.v1.Conditions
-	71,  // 86: batchyard.raftlog.v1.TerminateJob.conditions:type_name -> batchyard.api.v1.Conditions
-	81,  // 87: batchyard.raftlog.v1.NewTask.depends_on:type_name -> batchyard.api.v1.TaskDependencies
-	30,  // 88: batchyard.raftlog.v1.AddTasks.tasks:type_name -> batchyard.raftlog.v1.NewTask
-	82,  // 89: batchyard.raftlog.v1.UpdateTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
-	71,  // 90: batchyard.raftlog.v1.UpdateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	71,  // 91: batchyard.raftlog.v1.DeleteTask.conditions:type_name -> batchyard.api.v1.Conditions
-	71,  // 92: batchyard.raftlog.v1.TerminateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	71,  // 93: batchyard.raftlog.v1.ReactivateTask.conditions:type_name -> batchyard.api.v1.Conditions
-	37,  // 94: batchyard.raftlog.v1.AssignTasks.nodes:type_name -> batchyard.raftlog.v1.NodePlan
-	38,  // 95: batchyard.raftlog.v1.NodePlan.tasks:type_name -> batchyard.raftlog.v1.PlannedTask
-	83,  // 96: batchyard.raftlog.v1.ReportAttempts.reports:type_name -> batchyard.agent.v1.AttemptReport
-	84,  // 97: batchyard.raftlog.v1.RetractTasks.attempts:type_name -> batchyard.agent.v1.AttemptRef
-	85,  // 98: batchyard.raftlog.v1.PutApplication.record:type_name -> batchyard.raftlog.v1.ApplicationRecord
-	86,  // 99: batchyard.raftlog.v1.EnableAutoScale.options:type_name -> batchyard.api.v1.PoolEnableAutoScaleOptions
-	71,  // 100: batchyard.raftlog.v1.EnableAutoScale.conditions:type_name -> batchyard.api.v1.Conditions
-	87,  // 101: batchyard.raftlog.v1.RecordAutoScale.run:type_name -> batchyard.api.v1.AutoScaleRun
-	46,  // 102: batchyard.raftlog.v1.RecordAutoScale.targets:type_name -> batchyard.raftlog.v1.AutoScaleTargets
-	88,  // 103: batchyard.raftlog.v1.AutoScaleTargets.deallocation:type_name -> batchyard.api.v1.NodeDeallocationOption
-	104, // [104:104] is the sub-list for method output_type
-	104, // [104:104] is the sub-list for method input_type
-	104, // [104:104] is the sub-list for extension type_name
-	104, // [104:104] is the sub-list for extension extendee
-	0,   // [0:104] is the sub-list for field type_name
+	64,  // 58: batchyard.raftlog.v1.Command.advance_releases:type_name -> batchyard.raftlog.v1.AdvanceReleases
+	65,  // 59: batchyard.raftlog.v1.Command.record_node_logs:type_name -> batchyard.raftlog.v1.RecordNodeLogs
+	66,  // 60: batchyard.raftlog.v1.PutAccount.record:type_name -> batchyard.raftlog.v1.AccountRecord
+	67,  // 61: batchyard.raftlog.v1.PutJoinToken.record:type_name -> batchyard.raftlog.v1.JoinTokenRecord
+	68,  // 62: batchyard.raftlog.v1.UseJoinToken.facts:type_name -> batchyard.agent.v1.NodeFacts
+	69,  // 63: batchyard.raftlog.v1.PutMember.record:type_name -> batchyard.raftlog.v1.MemberRecord
+	70,  // 64: batchyard.raftlog.v1.CreatePool.pool:type_name -> batchyard.api.v1.Pool
+	71,  // 65: batchyard.raftlog.v1.UpdatePool.update:type_name -> batchyard.api.v1.PoolUpdateOptions
+	72,  // 66: batchyard.raftlog.v1.UpdatePool.conditions:type_name -> batchyard.api.v1.Conditions
+	72,  // 67: batchyard.raftlog.v1.DeletePool.conditions:type_name -> batchyard.api.v1.Conditions
+	73,  // 68: batchyard.raftlog.v1.ResizePool.options:type_name -> batchyard.api.v1.PoolResizeOptions
+	72,  // 69: batchyard.raftlog.v1.ResizePool.conditions:type_name -> batchyard.api.v1.Conditions
+	72,  // 70: batchyard.raftlog.v1.StopPoolResize.conditions:type_name -> batchyard.api.v1.Conditions
+	74,  // 71: batchyard.raftlog.v1.RemoveNodes.options:type_name -> batchyard.api.v1.NodeRemoveOptions
+	72,  // 72: batchyard.raftlog.v1.RemoveNodes.conditions:type_name -> batchyard.api.v1.Conditions
+	75,  // 73: batchyard.raftlog.v1.FinishResize.errors:type_name -> batchyard.api.v1.ResizeError
+	68,  // 74: batchyard.raftlog.v1.NodeHello.facts:type_name -> batchyard.agent.v1.NodeFacts
+	76,  // 75: batchyard.raftlog.v1.SetNodeScheduling.option:type_name -> batchyard.api.v1.NodeDisableSchedulingOption
+	77,  // 76: batchyard.raftlog.v1.ActOnNode.target:type_name -> batchyard.api.v1.NodeState
+	0,   // 77: batchyard.raftlog.v1.ActOnNode.option:type_name -> batchyard.raftlog.v1.NodeActionOption
+	77,  // 78: batchyard.raftlog.v1.SetNodeState.state:type_name -> batchyard.api.v1.NodeState
+	78,  // 79: batchyard.raftlog.v1.SetNodeState.errors:type_name -> batchyard.api.v1.NodeError
+	79,  // 80: batchyard.raftlog.v1.CreateJob.job:type_name -> batchyard.api.v1.Job
+	80,  // 81: batchyard.raftlog.v1.UpdateJob.update:type_name -> batchyard.api.v1.JobUpdateOptions
+	72,  // 82: batchyard.raftlog.v1.UpdateJob.conditions:type_name -> batchyard.api.v1.Conditions
+	72,  // 83: batchyard.raftlog.v1.DeleteJob.conditions:type_name -> batchyard.api.v1.Conditions
+	81,  // 84: batchyard.raftlog.v1.DisableJob.option:type_name -> batchyard.api.v1.DisableJobOption
+	72,  // 85: batchyard.raftlog.v1.DisableJob.conditions:type_name -> batchyard.api.v1.Conditions
+	72,  // 86: batchyard.raftlog.v1.EnableJob.conditions:type_name -> batchyard.api.v1.Conditions
+	72,  // 87: batchyard.raftlog.v1.TerminateJob.conditions:type_name -> batchyard.api.v1.Conditions
+	82,  // 88: batchyard.raftlog.v1.NewTask.depends_on:type_name -> batchyard.api.v1.TaskDependencies
+	30,  // 89: batchyard.raftlog.v1.AddTasks.tasks:type_name -> batchyard.raftlog.v1.NewTask
+	83,  // 90: batchyard.raftlog.v1.UpdateTask.constraints:type_name -> batchyard.api.v1.TaskConstraints
+	72,  // 91: batchyard.raftlog.v1.UpdateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	72,  // 92: batchyard.raftlog.v1.DeleteTask.conditions:type_name -> batchyard.api.v1.Conditions
+	72,  // 93: batchyard.raftlog.v1.TerminateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	72,  // 94: batchyard.raftlog.v1.ReactivateTask.conditions:type_name -> batchyard.api.v1.Conditions
+	37,  // 95: batchyard.raftlog.v1.AssignTasks.nodes:type_name -> batchyard.raftlog.v1.NodePlan
+	38,  // 96: batchyard.raftlog.v1.NodePlan.tasks:type_name -> batchyard.raftlog.v1.PlannedTask
+	84,  // 97: batchyard.raftlog.v1.ReportAttempts.reports:type_name -> batchyard.agent.v1.AttemptReport
+	85,  // 98: batchyard.raftlog.v1.RetractTasks.attempts:type_name -> batchyard.agent.v1.AttemptRef
+	86,  // 99: batchyard.raftlog.v1.PutApplication.record:type_name -> batchyard.raftlog.v1.ApplicationRecord
+	87,  // 100: batchyard.raftlog.v1.EnableAutoScale.options:type_name -> batchyard.api.v1.PoolEnableAutoScaleOptions
+	72,  // 101: batchyard.raftlog.v1.EnableAutoScale.conditions:type_name -> batchyard.api.v1.Conditions
+	88,  // 102: batchyard.raftlog.v1.RecordAutoScale.run:type_name -> batchyard.api.v1.AutoScaleRun
+	46,  // 103: batchyard.raftlog.v1.RecordAutoScale.targets:type_name -> batchyard.raftlog.v1.AutoScaleTargets
+	89,  // 104: batchyard.raftlog.v1.AutoScaleTargets.deallocation:type_name -> batchyard.api.v1.NodeDeallocationOption
+	105, // [105:105] is the sub-list for method output_type
+	105, // [105:105] is the sub-list for method input_type
+	105, // [105:105] is the sub-list for extension type_name
+	105, // [105:105] is the sub-list for extension extendee
+	0,   // [0:105] is the sub-list for field type_name
 }
 
 func init() { file_batchyard_raftlog_v1_commands_proto_init() }
@@ -4217,6 +4236,7 @@ func file_batchyard_raftlog_v1_commands_proto_init() {
 	file_batchyard_raftlog_v1_mounts_proto_init()
 	file_batchyard_raftlog_v1_quarantine_proto_init()
 	file_batchyard_raftlog_v1_records_proto_init()
+	file_batchyard_raftlog_v1_releases_proto_init()
 	file_batchyard_raftlog_v1_schedules_proto_init()
 	file_batchyard_raftlog_v1_commands_proto_msgTypes[0].OneofWrappers = []any{
 		(*Command_PutAccount)(nil),
@@ -4277,6 +4297,7 @@ func file_batchyard_raftlog_v1_commands_proto_init() {
 		(*Command_ActOnTasks)(nil),
 		(*Command_PreemptTasks)(nil),
 		(*Command_QuarantineNode)(nil),
+		(*Command_AdvanceReleases)(nil),
 		(*Command_RecordNodeLogs)(nil),
 	}
 	type x struct{}
