@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/batchyard/batchyard/internal/batcherr"
 	"github.com/batchyard/batchyard/internal/lifecycle"
 	raftlogv1 "github.com/batchyard/batchyard/proto/batchyard/raftlog/v1"
 )
@@ -105,7 +106,7 @@ func (t *txn) proceed(j *job, r *raftlogv1.Release) bool {
 func (t *txn) advanceReleases(c *raftlogv1.AdvanceReleases) Result {
 	j := t.jobByUID[c.Job]
 	if j == nil {
-		return Result{}
+		return refused(batcherr.Of(batcherr.CodeJobNotFound))
 	}
 	t.released = max(t.released, releasesAtOnce-int(min(c.Limit, uint32(releasesAtOnce))))
 	for len(j.deps.releases) > 0 {
