@@ -36,9 +36,6 @@ func createPool(ctx context.Context, c *clustertest.Cluster, slots int32) error 
 
 // simulated measures what coordinators can do when nodes cost nothing.
 func simulated(ctx context.Context, b *bench) error {
-	if err := simulatedArray(ctx, b); err != nil {
-		return err
-	}
 	for _, members := range []int{1, 3} {
 		n := b.size(100_000)
 		var rate float64

@@ -51,11 +51,11 @@ var parts = []struct {
 	name string
 	run  func(context.Context, *bench) error
 }{
-	{"real", real}, {"latency", latency}, {"simulated", simulated}, {"add", adding}, {"million", million}, {"agents", manyAgents},
+	{"real", real}, {"latency", latency}, {"simulated", simulated}, {"elements", simulatedArray}, {"add", adding}, {"million", million}, {"agents", manyAgents},
 }
 
 func main() {
-	only := flag.String("only", "", "regular expression: run these parts only (real, latency, simulated, add, million, agents)")
+	only := flag.String("only", "", "regular expression: run these parts only (real, latency, simulated, elements, add, million, agents)")
 	scale := flag.Float64("scale", 1, "factor on the sizes of everything")
 	out := flag.String("json", "results/bench.json", "file for the figures")
 	program := flag.String("program", ".bin/batchyard", "the program to measure")
