@@ -27,6 +27,8 @@ type dependencies struct {
 	hopeless map[int32]uint64
 	// releases are those that have not come to their end, in their order.
 	releases []keptRelease
+	// news have not reached all whom they concern.
+	news []keptNews
 }
 
 func newDependencies() dependencies {

@@ -247,8 +247,9 @@ func checkHeldTasks(t require.TestingT, s *Store, j *job, tasks map[uint64]*stor
 		if p := task.exec.Phase; p == assigned || p == running || p == preparing {
 			want = task.instances
 		}
-		if j.rec.Job.State == jobDeleting && live[n] == 0 {
-			continue // what its attempts say is not taken in any more
+		if j.rec.Job.State == jobDeleting { // what its attempts say is not taken in any more
+			require.LessOrEqual(t, live[n], want, "live attempts of task %d", n)
+			continue
 		}
 		require.Equal(t, want, live[n], "live attempts of task %d, which is %v", n, task.exec.Phase)
 	}
@@ -438,7 +439,9 @@ func checkOpen(t require.TestingT, j *job, n uint64, byID map[string]*storedTask
 	}
 	require.EqualValues(t, open, waitingFor, "task %s", name)
 	require.NotZero(t, open)
-	require.Equal(t, blocked, isBlocked, "task %s", name)
+	if len(j.deps.news) == 0 {
+		require.Equal(t, blocked, isBlocked, "task %s", name)
+	}
 }
 
 func isHopeless(task *storedTask) bool {
@@ -557,6 +560,9 @@ func dumpJob(line func(string, ...any), j *job) {
 	line(" preparing %d releasing %d unreleased %d", j.preparing, j.releasing, j.unreleased)
 	for _, r := range j.deps.releases {
 		line(" release %d %x", r.seq, encode(r.rec))
+	}
+	for _, n := range j.deps.news {
+		line(" news %d %x stored %v", n.seq, encode(n.rec), n.stored)
 	}
 	line(" done %v hopeless %v index %d", j.deps.done.runs, j.deps.hopeless, len(j.deps.index))
 }

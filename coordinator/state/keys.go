@@ -39,6 +39,7 @@ const (
 	tableItems     = 'Y' // job, first task of some → ItemsRecord
 	tableGone      = 'G' // job, first task → last task of a run of deleted elements
 	tableRelease   = 'e' // job, number → Release
+	tableNews      = 'E' // job, number → HopelessNews
 	tableFailed    = 'z' // job, task → nothing: the task is completed and has failed
 
 	tableArrayCounts = 'v' // job, first task of an array → JobCounts
@@ -47,7 +48,7 @@ const (
 // jobTables are the tables whose keys begin with a job's number.
 var jobTables = [...]byte{
 	tableCounts, tableSpec, tableSpecHash, tableEntry, tableExecution, tableTaskID, tableQueue, tableDependent, tableRanges, tableSatisfied, tableHopeless, tableLastID, tableSite, tableSubtask,
-	tableFailure, tableArray, tableItems, tableGone, tableFailed, tableRelease, tableArrayCounts,
+	tableFailure, tableArray, tableItems, tableGone, tableFailed, tableRelease, tableNews, tableArrayCounts,
 }
 
 func keyName(table byte, name string) []byte { return append([]byte{table}, name...) }

@@ -15,7 +15,7 @@ func (s *Store) load() error {
 	if err := s.loadMeta(); err != nil {
 		return err
 	}
-	for _, step := range []func() error{s.loadNamed, s.loadPools, s.loadNodes, s.loadJobSchedules, s.loadJobs, s.loadFailures, s.loadArrays, s.loadQueues, s.loadDependencies, s.loadReleases, s.loadSites, s.loadHeld} {
+	for _, step := range []func() error{s.loadNamed, s.loadPools, s.loadNodes, s.loadJobSchedules, s.loadJobs, s.loadFailures, s.loadArrays, s.loadQueues, s.loadDependencies, s.loadReleases, s.loadNews, s.loadSites, s.loadHeld} {
 		if err := step(); err != nil {
 			return err
 		}

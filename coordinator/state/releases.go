@@ -121,6 +121,7 @@ func (t *txn) advanceReleases(c *raftlogv1.AdvanceReleases) Result {
 		t.delete(keyTask(tableRelease, j.rec.Uid, kept.seq))
 		t.events.job(j)
 	}
+	t.tellNews(j)
 	return Result{}
 }
 

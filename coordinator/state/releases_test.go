@@ -65,3 +65,39 @@ func TestReleasesAreBounded(t *testing.T) {
 	f.run(n1, "j", "8", 0)
 	require.True(t, f.queued("j", "twice"))
 }
+
+// That a task has failed reaches those who wait for it, and those who wait for them, in steps; what changes meanwhile counts.
+func TestHopelessnessSpreadsInSteps(t *testing.T) {
+	fewReleases(t)
+	f, n1, _, job := yard(t, func(j *apiv1.Job) { j.UsesTaskDependencies = proto.Bool(true) })
+	f.add("j", "7")
+	for i := range 5 {
+		f.addAfter("j", fmt.Sprint("a", i), after("7"))
+		f.addAfter("j", fmt.Sprint("b", i), afterRange(7, 8))
+		f.addAfter("j", fmt.Sprint("c", i), after(fmt.Sprint("a", i)))
+	}
+	step := func() { f.ok(&raftlogv1.AdvanceReleases{Job: job, Limit: 2}) }
+	settle := func() {
+		for range 40 {
+			step()
+		}
+		require.False(t, f.jobInfo("j").Releasing)
+	}
+	f.run(n1, "j", "7", 1)
+	require.EqualValues(t, 2, f.blocked("j"))
+	settle()
+	require.EqualValues(t, 15, f.blocked("j"))
+	f.ok(&raftlogv1.ReactivateTask{JobId: "j", TaskId: "7"})
+	step()
+	f.run(n1, "j", "7", 1) // before all have heard that it runs again
+	step()
+	f.ok(&raftlogv1.TerminateTask{JobId: "j", TaskId: "a2"})
+	settle()
+	require.EqualValues(t, 14, f.blocked("j"))
+	f.ok(&raftlogv1.ReactivateTask{JobId: "j", TaskId: "7"})
+	settle()
+	require.EqualValues(t, 1, f.blocked("j"), "c2, whose a2 was ended")
+	f.run(n1, "j", "7", 0)
+	settle()
+	require.True(t, f.queued("j", "a4"))
+}

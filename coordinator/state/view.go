@@ -34,7 +34,7 @@ type JobInfo struct {
 	Held int
 	// Tasks that are ready to run.
 	Queued uint64
-	// Releasing: completed tasks have dependents that have not been told yet, see AdvanceReleases.
+	// Releasing: tasks have dependents that have not been told yet what has become of them, see AdvanceReleases.
 	Releasing bool
 }
 
@@ -206,7 +206,7 @@ func (s *Store) JobByUID(uid uint64) (JobInfo, bool) {
 }
 
 func (j *job) info() JobInfo {
-	return JobInfo{JobRecord: j.rec, Counts: j.counts, Held: len(j.held), Queued: j.queue.count, Releasing: len(j.deps.releases) > 0}
+	return JobInfo{JobRecord: j.rec, Counts: j.counts, Held: len(j.held), Queued: j.queue.count, Releasing: len(j.deps.releases)+len(j.deps.news) > 0}
 }
 
 // JobScheduleInfo is a job schedule with what its jobs tell.

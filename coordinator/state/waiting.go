@@ -91,50 +91,6 @@ func (t *txn) resolve(j *job, task uint64) {
 	t.enqueue(j, key, spec)
 }
 
-// spread tells those who wait for a task that it has become hopeless (it will not satisfy them) or no longer is, and those who wait for them.
-func (t *txn) spread(j *job, id string, hopeless bool) {
-	type news struct {
-		id       string
-		hopeless bool
-	}
-	for work := []news{{id, hopeless}}; len(work) > 0; work = work[1:] {
-		at := work[0]
-		tell := func(task uint64, concerned bool) {
-			if a := j.waitingAt(task); a != nil {
-				if a.rec.Blocked == at.hopeless || at.hopeless && !concerned || !at.hopeless && t.hopelessFor(j, task, a.rec.DependsOn) {
-					return
-				}
-				before := a.standing()
-				t.blockArray(j, a, at.hopeless)
-				if now := a.standing(); now.hopeless != before.hopeless {
-					work = append(work, news{a.rec.Id, now.hopeless})
-				}
-				return
-			}
-			key := TaskKey{j.rec.Uid, task}
-			exec := t.execution(key)
-			if exec.Phase != waiting || exec.Blocked == at.hopeless || at.hopeless && !concerned {
-				return
-			}
-			if !at.hopeless && t.hopeless(j, key) {
-				return
-			}
-			t.setBlocked(j, t.change(key), at.hopeless)
-			work = append(work, news{t.entry(key).Id, at.hopeless})
-		}
-		for _, task := range j.deps.byID[lifecycle.IDKey(at.id)] {
-			tell(task, true)
-		}
-		if n, ok := numericID(at.id); ok {
-			t.countHopeless(j, n, at.hopeless)
-			open := j.deps.done.count(n, n) == 0
-			for _, task := range j.deps.index.tasks(n) {
-				tell(task, open)
-			}
-		}
-	}
-}
-
 func (t *txn) countHopeless(j *job, n int32, more bool) {
 	count := j.deps.hopeless[n]
 	if more {

@@ -94,7 +94,7 @@ func (x *Release) GetUntil() uint64 {
 	return 0
 }
 
-// AdvanceReleases tells up to limit dependents of completed tasks of a job.
+// AdvanceReleases tells up to limit dependents of completed tasks of a job, or of tasks that have become hopeless.
 type AdvanceReleases struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Job           uint64                 `protobuf:"varint,1,opt,name=job,proto3" json:"job,omitempty"`
@@ -147,6 +147,78 @@ func (x *AdvanceReleases) GetLimit() uint32 {
 	return 0
 }
 
+// HopelessNews is that a task, or an array, has become hopeless (it will not satisfy its dependents as things are), or no longer is, and that it has dependents
+// that have not been told yet.
+type HopelessNews struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id, in lower case.
+	Id       string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Hopeless bool   `protobuf:"varint,2,opt,name=hopeless,proto3" json:"hopeless,omitempty"`
+	// Those that name it have been told up to this task, and those that name ranges up to that.
+	Named         uint64 `protobuf:"varint,3,opt,name=named,proto3" json:"named,omitempty"`
+	Numbered      uint64 `protobuf:"varint,4,opt,name=numbered,proto3" json:"numbered,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HopelessNews) Reset() {
+	*x = HopelessNews{}
+	mi := &file_batchyard_raftlog_v1_releases_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HopelessNews) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HopelessNews) ProtoMessage() {}
+
+func (x *HopelessNews) ProtoReflect() protoreflect.Message {
+	mi := &file_batchyard_raftlog_v1_releases_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HopelessNews.ProtoReflect.Descriptor instead.
+func (*HopelessNews) Descriptor() ([]byte, []int) {
+	return file_batchyard_raftlog_v1_releases_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *HopelessNews) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *HopelessNews) GetHopeless() bool {
+	if x != nil {
+		return x.Hopeless
+	}
+	return false
+}
+
+func (x *HopelessNews) GetNamed() uint64 {
+	if x != nil {
+		return x.Named
+	}
+	return 0
+}
+
+func (x *HopelessNews) GetNumbered() uint64 {
+	if x != nil {
+		return x.Numbered
+	}
+	return 0
+}
+
 var File_batchyard_raftlog_v1_releases_proto protoreflect.FileDescriptor
 
 const file_batchyard_raftlog_v1_releases_proto_rawDesc = "" +
@@ -160,7 +232,12 @@ const file_batchyard_raftlog_v1_releases_proto_rawDesc = "" +
 	"\a_number\"9\n" +
 	"\x0fAdvanceReleases\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\x04R\x03job\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\rR\x05limitBEZCgithub.com/batchyard/batchyard/proto/batchyard/raftlog/v1;raftlogv1b\x06proto3"
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"l\n" +
+	"\fHopelessNews\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
+	"\bhopeless\x18\x02 \x01(\bR\bhopeless\x12\x14\n" +
+	"\x05named\x18\x03 \x01(\x04R\x05named\x12\x1a\n" +
+	"\bnumbered\x18\x04 \x01(\x04R\bnumberedBEZCgithub.com/batchyard/batchyard/proto/batchyard/raftlog/v1;raftlogv1b\x06proto3"
 
 var (
 	file_batchyard_raftlog_v1_releases_proto_rawDescOnce sync.Once
@@ -174,10 +251,11 @@ func file_batchyard_raftlog_v1_releases_proto_rawDescGZIP() []byte {
 	return file_batchyard_raftlog_v1_releases_proto_rawDescData
 }
 
-var file_batchyard_raftlog_v1_releases_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_batchyard_raftlog_v1_releases_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_batchyard_raftlog_v1_releases_proto_goTypes = []any{
 	(*Release)(nil),         // 0: batchyard.raftlog.v1.Release
 	(*AdvanceReleases)(nil), // 1: batchyard.raftlog.v1.AdvanceReleases
+	(*HopelessNews)(nil),    // 2: batchyard.raftlog.v1.HopelessNews
 }
 var file_batchyard_raftlog_v1_releases_proto_depIdxs = []int32{
 	0, // [0:0] is the sub-list for method output_type
@@ -199,7 +277,7 @@ func file_batchyard_raftlog_v1_releases_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_batchyard_raftlog_v1_releases_proto_rawDesc), len(file_batchyard_raftlog_v1_releases_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
