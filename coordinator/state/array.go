@@ -105,6 +105,23 @@ func (j *job) waitingAt(task uint64) *array {
 // waits says whether the run is of an array that waits for dependencies.
 func (j *job) waits(r Run) bool { return r.Array != 0 && j.waitingAt(r.Array) != nil }
 
+// ready is how many queued tasks could run, and on how many nodes: without elements of arrays that wait for dependencies.
+func (j *job) ready() (tasks, places uint64) {
+	tasks, places = j.queue.count, j.queue.places
+	for _, a := range j.arrays.inOrder {
+		if a.rec.WaitingFor == 0 {
+			continue
+		}
+		j.queue.runs.AscendRange(Run{First: a.rec.FirstTask}, Run{First: a.rec.FirstTask + a.rec.Size}, func(r Run) bool {
+			n := uint64(a.counts.Active) // none of them is with a node
+			tasks -= n
+			places -= n * uint64(max(1, r.Instances))
+			return false
+		})
+	}
+	return tasks, places
+}
+
 // resolveArray takes one dependency off a waiting array; its elements may run when it was the last.
 func (t *txn) resolveArray(j *job, a *array) {
 	before := a.standing()

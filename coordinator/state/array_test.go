@@ -228,6 +228,9 @@ func TestAnArrayThatDependsOnTasks(t *testing.T) {
 		return false
 	}
 	require.False(t, runnable())
+	load, _ := f.s.PoolLoad(PoolKey{"acct", "p"})
+	require.EqualValues(t, 2, load.Active, "a pool is not made larger for what can't run yet")
+	require.EqualValues(t, 2, f.jobInfo("j").Queued)
 	s := f.situation("j", "s-2")
 	require.Equal(t, waiting, s.Phase)
 	require.Equal(t, []string{"Prepare", "7", "8"}, s.Open)

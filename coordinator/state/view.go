@@ -206,7 +206,8 @@ func (s *Store) JobByUID(uid uint64) (JobInfo, bool) {
 }
 
 func (j *job) info() JobInfo {
-	return JobInfo{JobRecord: j.rec, Counts: j.counts, Held: len(j.held), Queued: j.queue.count, Releasing: len(j.deps.releases)+len(j.deps.news) > 0}
+	queued, _ := j.ready()
+	return JobInfo{JobRecord: j.rec, Counts: j.counts, Held: len(j.held), Queued: queued, Releasing: len(j.deps.releases)+len(j.deps.news) > 0}
 }
 
 // JobScheduleInfo is a job schedule with what its jobs tell.

@@ -19,7 +19,8 @@ func (s *Store) PoolLoad(key PoolKey) (PoolLoad, bool) {
 	var out PoolLoad
 	for _, j := range p.jobs {
 		if j.rec.Job.State == jobActive {
-			out.Active += j.queue.places
+			_, places := j.ready()
+			out.Active += places
 		}
 		out.Succeeded += j.counts.GetSucceeded()
 		out.Failed += j.counts.GetFailed()

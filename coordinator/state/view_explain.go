@@ -105,7 +105,9 @@ func (s *Store) surroundings(j *job, key TaskKey, out *Situation) {
 		if r.First >= key.Task {
 			return false
 		}
-		out.AheadInJob += min(r.Last, key.Task-1) - r.First + 1
+		if !j.waits(r) {
+			out.AheadInJob += min(r.Last, key.Task-1) - r.First + 1
+		}
 		return true
 	})
 	p, ok := s.pool(j.rec.Account, j.poolID())
@@ -123,7 +125,8 @@ func (s *Store) surroundings(j *job, key TaskKey, out *Situation) {
 		other := p.jobs[uid]
 		out.competitor(j, other)
 		if other.rec.Job.State == jobActive && other.rec.Job.GetPriority() > j.rec.Job.GetPriority() {
-			out.AheadInPool += other.queue.count
+			ready, _ := other.ready()
+			out.AheadInPool += ready
 		}
 	}
 	p.nodes.Ascend(func(n *node) bool {
