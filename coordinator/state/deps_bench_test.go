@@ -26,12 +26,12 @@ func (f *farm) addDependents(b *testing.B, tasks int, dependsOn func(i int) *api
 }
 
 // complete ends a task that is queued, in one command.
-func (f *farm) complete(b *testing.B, node uint64, task uint64) {
+func (f *farm) complete(b *testing.B, node uint64, task uint64, code int32) {
 	j, _ := f.s.Job("acct", "j")
 	f.apply(marshal(b, f.command(&raftlogv1.AssignTasks{Nodes: []*raftlogv1.NodePlan{
 		{Node: node, Incarnation: 1, Tasks: []*raftlogv1.PlannedTask{{Job: j.Uid, Task: task}}},
 	}})))
-	r := exited(0)
+	r := exited(code)
 	r.Ref = &agentv1.AttemptRef{Job: j.Uid, Task: task, Attempt: 1}
 	f.apply(marshal(b, f.command(&raftlogv1.ReportAttempts{Node: node, Incarnation: 1, Reports: []*agentv1.AttemptReport{r}})))
 }
@@ -59,12 +59,17 @@ func BenchmarkDependencies(b *testing.B) {
 		if done++; done > benchEdges/each {
 			b.Skip("the job is over")
 		}
-		f.complete(b, node, done)
+		f.complete(b, node, done, 0)
 	}
 }
 
-// BenchmarkFanOut completes one task on which 200,000 wait: no entry may take long, however many there are.
+// BenchmarkFanOut ends one task on which 200,000 wait, in success and in failure: no entry may take long, however many there are.
 func BenchmarkFanOut(b *testing.B) {
+	b.Run("success", func(b *testing.B) { fanOut(b, 0) })
+	b.Run("failure", func(b *testing.B) { fanOut(b, 1) })
+}
+
+func fanOut(b *testing.B, code int32) {
 	for range b.N {
 		b.StopTimer()
 		f := newFarm(b)
@@ -85,7 +90,7 @@ func BenchmarkFanOut(b *testing.B) {
 			longest = max(longest, time.Since(at))
 		}
 		b.StartTimer()
-		step(func() { f.complete(b, node, 1) })
+		step(func() { f.complete(b, node, 1, code) })
 		for f.jobInfo("j").Releasing {
 			step(func() {
 				f.index++
@@ -96,6 +101,10 @@ func BenchmarkFanOut(b *testing.B) {
 		b.ReportMetric(float64(longest.Microseconds())/1000, "ms/longest-entry")
 		b.ReportMetric(time.Since(begun).Seconds(), "s/all")
 		j, _ = f.s.Job("acct", "j")
-		require.EqualValues(b, benchEdges-1, j.Queued)
+		if code == 0 {
+			require.EqualValues(b, benchEdges-1, j.Queued)
+		} else {
+			require.EqualValues(b, benchEdges-1, j.Counts.Blocked)
+		}
 	}
 }

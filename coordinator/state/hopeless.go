@@ -26,10 +26,13 @@ func (t *txn) spread(j *job, id string, hopeless bool) {
 	t.tellNews(j)
 }
 
-// announce puts news in line.
+// announce puts news in line, where somebody waits for them.
 func (t *txn) announce(j *job, id string, hopeless bool) {
 	if n, ok := numericID(id); ok {
 		t.countHopeless(j, n, hopeless)
+	}
+	if !j.awaited(id) {
+		return
 	}
 	seq := uint64(1)
 	if n := len(j.deps.news); n > 0 {
@@ -40,13 +43,14 @@ func (t *txn) announce(j *job, id string, hopeless bool) {
 
 // tellNews tells what is in line as far as the entry may, and stores the rest.
 func (t *txn) tellNews(j *job) {
-	for len(j.deps.news) > 0 {
-		first := j.deps.news[0]
+	for len(j.deps.news) > 0 && t.released < releasesAtOnce {
+		first, told := j.deps.news[0], t.released
 		rec := proto.CloneOf(first.rec)
 		if !t.tellOn(j, rec) {
 			j.deps.news[0] = keptNews{seq: first.seq, rec: rec}
 			break
 		}
+		t.released = max(t.released, told+1) // news that concern nobody any more take their time too
 		j.deps.news = j.deps.news[1:]
 		if first.stored {
 			t.delete(keyTask(tableNews, j.rec.Uid, first.seq))
