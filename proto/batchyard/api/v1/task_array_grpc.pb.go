@@ -32,7 +32,8 @@ const (
 //
 // TaskArrayService manages the task arrays of a job.
 type TaskArrayServiceClient interface {
-	// AddTaskArray adds an array whole, or not at all. Items that do not fit in 4 MiB are added later: their elements exist from then on.
+	// AddTaskArray adds an array. One of a range is added whole, or not at all. Items are taken in by the MiB, and elements exist from when theirs are there: after
+	// an error the array may have its first elements, or more than 4 MiB of items be left: AddTaskArrayItems goes on.
 	AddTaskArray(ctx context.Context, in *AddTaskArrayRequest, opts ...grpc.CallOption) (*Written, error)
 	// AddTaskArrayItems adds the items from an offset on. Those that are there already are passed over, so that a call can be repeated.
 	AddTaskArrayItems(ctx context.Context, in *AddTaskArrayItemsRequest, opts ...grpc.CallOption) (*Written, error)
@@ -107,7 +108,8 @@ func (c *taskArrayServiceClient) UpdateTaskArray(ctx context.Context, in *Update
 //
 // TaskArrayService manages the task arrays of a job.
 type TaskArrayServiceServer interface {
-	// AddTaskArray adds an array whole, or not at all. Items that do not fit in 4 MiB are added later: their elements exist from then on.
+	// AddTaskArray adds an array. One of a range is added whole, or not at all. Items are taken in by the MiB, and elements exist from when theirs are there: after
+	// an error the array may have its first elements, or more than 4 MiB of items be left: AddTaskArrayItems goes on.
 	AddTaskArray(context.Context, *AddTaskArrayRequest) (*Written, error)
 	// AddTaskArrayItems adds the items from an offset on. Those that are there already are passed over, so that a call can be repeated.
 	AddTaskArrayItems(context.Context, *AddTaskArrayItemsRequest) (*Written, error)
