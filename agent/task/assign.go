@@ -110,8 +110,10 @@ func (r *Runner) add(ref Ref, assignment *agentv1.Assignment) {
 	job := r.book.specs.jobs[ref.Job]
 	spec := r.book.specs.specs[specKey{ref.Job, assignment.GetSpec()}]
 	directory, err := directoryOf(job, assignment)
+	own, wrong := ownSpec(assignment, spec)
 	if a := r.book.live[ref]; a != nil {
-		if a.spec == nil && spec != nil && err == nil {
+		if a.spec == nil && spec != nil && err == nil && wrong == nil {
+			a.own = own
 			r.complement(a, assignment, job, spec, directory)
 		}
 		if assignment.GetInstance().GetProceed() {
@@ -124,7 +126,6 @@ func (r *Runner) add(ref Ref, assignment *agentv1.Assignment) {
 		r.answer(ref, agentv1.AttemptPhase_ATTEMPT_PHASE_LOST)
 		return
 	}
-	own, wrong := ownSpec(assignment, spec)
 	a := &attempt{
 		ref: ref, assignment: assignment, job: job, spec: spec, own: own, directory: directory,
 		priority: assignment.GetPriority(), slots: slotsOf(assignment), state: State{Facts: factsOf(assignment, job, spec)},
@@ -158,7 +159,6 @@ func (r *Runner) complement(a *attempt, assignment *agentv1.Assignment, job *age
 		r.book.used -= a.slots
 	}
 	a.assignment, a.job, a.spec, a.directory = assignment, job, spec, directory
-	a.own, _ = ownSpec(assignment, spec)
 	a.priority, a.slots = assignment.GetPriority(), slotsOf(assignment)
 	a.state.Facts = factsOf(assignment, job, spec)
 	if a.state.Stage.HoldsSlots() {

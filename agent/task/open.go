@@ -70,12 +70,12 @@ func (r *Runner) restore(found *image) {
 	for ref, saved := range found.attempts {
 		state, ok := stateOf(saved.change, factsOf(saved.assignment, saved.job, saved.spec))
 		directory, err := directoryOf(saved.job, saved.assignment)
-		if !ok || err != nil {
+		own, wrong := ownSpec(saved.assignment, saved.spec)
+		if !ok || err != nil || wrong != nil {
 			r.cfg.Logger.Warn("record of an attempt makes no sense", "attempt", ref.String())
 			r.book.uncertain = true
 			continue
 		}
-		own, _ := ownSpec(saved.assignment, saved.spec)
 		a := &attempt{
 			ref: ref, assignment: saved.assignment, job: saved.job, spec: saved.spec, own: own, directory: directory,
 			priority: saved.assignment.GetPriority(), slots: slotsOf(saved.assignment), state: state, journaled: true,
