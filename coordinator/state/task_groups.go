@@ -20,14 +20,51 @@ type Selected struct {
 }
 
 // SelectTasks looks at up to limit tasks of a job, those of the span.
-func (s *Store) SelectTasks(jobUID uint64, span TaskSpan, by *apiv1.TaskSelection, limit int) (out Selected, err error) {
+func (s *Store) SelectTasks(jobUID uint64, span TaskSpan, by *apiv1.TaskSelection, limit int) (Selected, error) {
+	span.Failed = by.GetFailed() || by.GetFailureCode() != "" || by.ExitCode != nil
+	return s.pick(jobUID, span, limit, func(w *walker) (task *raftlogv1.SelectedTask, end bool, err error) {
+		task = &raftlogv1.SelectedTask{Task: w.task}
+		if span.Failed {
+			exec, err := executionAt(w.execs, TaskKey{jobUID, w.task})
+			if err != nil || !selects(by, exec) {
+				return nil, false, err
+			}
+			task.Attempt = proto.Uint32(exec.GetAttempt())
+		}
+		if !inRanges(w.entry.Id, by.GetIdRanges()) {
+			return nil, false, nil
+		}
+		return task, false, nil
+	})
+}
+
+// endedByAge is the failure of a task that reached lifecycle.MaxTaskLife.
+const endedByAge = "The task was ended because it was not completed within 180 days"
+
+// Aged selects the tasks of a job that were added before a time (Unix nanoseconds) and are not completed; it looks at up to limit of those after the number given.
+func (s *Store) Aged(jobUID, after uint64, before int64, limit int) (Selected, error) {
+	return s.pick(jobUID, TaskSpan{After: after}, limit, func(w *walker) (task *raftlogv1.SelectedTask, end bool, err error) {
+		if w.entry.CreationTime >= before { // they are in the order in which they were added
+			return nil, true, nil
+		}
+		exec, err := executionAt(w.execs, TaskKey{jobUID, w.task})
+		if err != nil || exec.GetPhase() == completed {
+			return nil, false, err
+		}
+		return &raftlogv1.SelectedTask{Task: w.task}, false, nil
+	})
+}
+
+// pick looks at up to limit tasks of the span, until choose says that it is the end; nil: the task is passed over.
+func (s *Store) pick(
+	jobUID uint64, span TaskSpan, limit int, choose func(w *walker) (task *raftlogv1.SelectedTask, end bool, err error),
+) (out Selected, err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	j := s.jobByUID[jobUID]
 	if j == nil {
 		return Selected{}, nil
 	}
-	span.Failed = by.GetFailed() || by.GetFailureCode() != "" || by.ExitCode != nil
 	w, err := s.walk(j, span)
 	if err != nil {
 		return Selected{}, err
@@ -37,55 +74,17 @@ func (s *Store) SelectTasks(jobUID uint64, span TaskSpan, by *apiv1.TaskSelectio
 		if out.Examined == limit {
 			return out, nil
 		}
-		out.Examined++
-		out.Last = w.task
-		task := &raftlogv1.SelectedTask{Task: w.task}
-		if span.Failed {
-			exec, err := executionAt(w.execs, TaskKey{jobUID, w.task})
-			if err != nil {
-				return Selected{}, err
-			}
-			if !selects(by, exec) {
-				continue
-			}
-			task.Attempt = proto.Uint32(exec.GetAttempt())
-		}
-		if inRanges(w.entry.Id, by.GetIdRanges()) {
-			out.Tasks = append(out.Tasks, task)
-		}
-	}
-	out.Last = 0
-	return out, w.err
-}
-
-// endedByAge is the failure of a task that reached lifecycle.MaxTaskLife.
-const endedByAge = "The task was ended because it was not completed within 180 days"
-
-// Aged selects the tasks of a job that were added before a time (Unix nanoseconds) and are not completed; it looks at up to limit of those after the number given.
-func (s *Store) Aged(jobUID, after uint64, before int64, limit int) (out Selected, err error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	j := s.jobByUID[jobUID]
-	if j == nil {
-		return Selected{}, nil
-	}
-	w, err := s.walk(j, TaskSpan{After: after})
-	if err != nil {
-		return Selected{}, err
-	}
-	defer w.close()
-	for w.next() && w.entry.CreationTime < before { // they are in the order in which they were added
-		if out.Examined == limit {
-			return out, nil
-		}
-		out.Examined++
-		out.Last = w.task
-		exec, err := executionAt(w.execs, TaskKey{jobUID, w.task})
+		task, end, err := choose(w)
 		if err != nil {
 			return Selected{}, err
 		}
-		if exec.GetPhase() != completed {
-			out.Tasks = append(out.Tasks, &raftlogv1.SelectedTask{Task: w.task})
+		if end {
+			break
+		}
+		out.Examined++
+		out.Last = w.task
+		if task != nil {
+			out.Tasks = append(out.Tasks, task)
 		}
 	}
 	out.Last = 0
