@@ -32,6 +32,17 @@ func (c *cluster) allTasks(job string) map[string]*apiv1.Task {
 	return out
 }
 
+// allRun says whether the coordinator has heard of all tasks of a job that they run, which is a moment after they do: what it has not heard of counts as not
+// begun, and its loss as no requeue.
+func (c *cluster) allRun(job string) bool {
+	for _, task := range c.allTasks(job) {
+		if task.GetState() != apiv1.TaskState_TASK_STATE_RUNNING {
+			return false
+		}
+	}
+	return true
+}
+
 // The whole process tree of a node is killed: agent, supervisor and tasks. Its tasks run elsewhere; what the node says of them when it comes back does not
 // count.
 func TestKilledNode(t *testing.T) {
@@ -46,7 +57,7 @@ tasks:
     sweep: {n: {first: 1, last: %d}}
 `, begun, release, tasks)))
 	waited := c.waitFor("job")
-	c.eventually(patience, "all tasks run", func() bool { return lines(begun) == tasks })
+	c.eventually(patience, "all tasks run", func() bool { return lines(begun) == tasks && c.allRun("job") })
 
 	for pid := range processesIn(t, filepath.Join(c.dir, c.nodes[0].name)) {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
@@ -93,7 +104,7 @@ func TestKilledNodeOfAMultiInstanceTask(t *testing.T) {
 	c.must("task", "add", "job", "--id", "gang", "--instances", "2", "--coordination", "/bin/sh -c 'pwd >> "+begun+"'", "--shell", "--",
 		fmt.Sprintf("echo primary >> %s; until [ -e %s ]; do sleep 0.1; done", begun, release))
 	waited := c.waitFor("job")
-	c.eventually(patience, "it runs", func() bool { return lines(begun) == 3 })
+	c.eventually(patience, "it runs", func() bool { return lines(begun) == 3 && c.allRun("job") })
 
 	// The subtask's directory says which node has it.
 	victim := -1
